@@ -1,0 +1,276 @@
+"""THE tables of REST rows, robot and relay: bodies, replies and errors. Documents and tests are derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct
+
+from contract import commands
+from contract.commands import COMMANDS, CommandSpec
+from contract.frames import IceServers
+from contract.models import AudioFiles, Device, Mission, Telemetry, User
+from contract.units import (
+    ColorByte,
+    Count,
+    DeviceId,
+    Email,
+    LedPattern,
+    Mode,
+    Name,
+    NewPassword,
+    PairingCode,
+    PanDeg,
+    Password,
+    TiltDeg,
+    Timestamp,
+    Token,
+    TtlS,
+)
+
+
+class Health(Struct, frozen=True):
+    status: str = "ok"
+
+
+class Success(Struct, frozen=True):
+    success: bool = True
+
+
+class PanAngle(Struct, frozen=True):
+    angle: PanDeg
+
+
+class TiltAngle(Struct, frozen=True):
+    angle: TiltDeg
+
+
+class LedPatternBody(Struct, frozen=True):
+    pattern: LedPattern
+
+
+class LedColorBody(Struct, frozen=True):
+    r: ColorByte
+    g: ColorByte
+    b: ColorByte
+
+
+class TreatReply(Struct, frozen=True):
+    remaining: Count
+    confirmed: bool
+    success: bool = True
+
+
+class ModeReply(Struct, frozen=True):
+    mode: Mode
+
+
+class PairingState(Struct, frozen=True):
+    """Whether the robot has an owner, and the code to type where it has none."""
+
+    paired: bool | None
+    code: str | None
+    expires_in_s: Count | None
+    relay: str
+    """How the link to the relay stands: "connected", "connecting", "off", or why it was refused."""
+
+
+class TokenBody(Struct, frozen=True):
+    token: Token
+
+
+@dataclass(frozen=True)
+class Row:
+    """One REST row.
+
+    Attributes:
+        method: HTTP method.
+        path: path with `{name}` parameters.
+        summary: one line for people.
+        body: type of the JSON body; None when there is none.
+        reply: type of the JSON reply; None for pictures and streams (see `media`).
+        media: content type of the reply.
+        command: the command that the row carries out, if it is one.
+        make: builds the command's fields from the body and the path parameters.
+        auth: whether a token is needed.
+        codes: the error codes it may answer with, beside those every row may.
+    """
+
+    method: str
+    path: str
+    summary: str
+    body: type[Struct] | None = None
+    reply: Any = Success
+    media: str = "application/json"
+    command: CommandSpec | None = None
+    make: Callable[[Any, dict[str, str]], Struct] | None = None
+    auth: bool = True
+    codes: tuple[str, ...] = ()
+
+
+def _same(body: Any, params: dict[str, str]) -> Struct:
+    return body  # type: ignore[no-any-return]
+
+
+def _command(
+    method_path: str,
+    name: str,
+    summary: str,
+    make: Callable[[Any, dict[str, str]], Struct] | None = None,
+    body: type[Struct] | None = None,
+    reply: Any = Success,
+    codes: tuple[str, ...] = (),
+) -> Row:
+    """A row that carries out the command `name`; without `make`, its body is the command's own."""
+    method, path = method_path.split(" ")
+    spec = COMMANDS[name]
+    if make is None and spec.body is not commands.Nothing:
+        body = spec.body
+    return Row(
+        method=method,
+        path=path,
+        summary=summary,
+        body=body,
+        reply=reply,
+        command=spec,
+        make=make or (_same if body else lambda body, params: commands.Nothing()),
+        codes=("UNAVAILABLE", "RATE_LIMITED", *codes),
+    )
+
+
+ROBOT_ROWS: tuple[Row, ...] = (
+    Row("GET", "/health", "Is the robot's server alive", reply=Health, auth=False),
+    Row("GET", "/telemetry", "Full state of the robot", reply=Telemetry, codes=("UNAVAILABLE",)),
+    _command("POST /motor/speed", "motor", "Set the speed of both tracks", codes=("EMERGENCY_STOPPED", "BUSY", "MOTOR_FAULT")),
+    _command("POST /motor/stop", "stop", "Stop both motors"),
+    _command("POST /motor/emergency", "emergency_stop", "Emergency stop; latches until released"),
+    _command("POST /motor/release", "release", "Release the emergency stop"),
+    Row("GET", "/camera/stream", "MJPEG video", reply=None, media="multipart/x-mixed-replace; boundary=frame", codes=("UNAVAILABLE", "CAMERA_FAULT")),
+    Row("GET", "/camera/snapshot", "One JPEG picture", reply=None, media="image/jpeg", codes=("UNAVAILABLE", "CAMERA_FAULT")),
+    _command("POST /servo/pan", "servo", "Set the pan angle", lambda body, params: commands.Servo(pan=body.angle), PanAngle),
+    _command("POST /servo/tilt", "servo", "Set the tilt angle", lambda body, params: commands.Servo(tilt=body.angle), TiltAngle),
+    _command("POST /servo/center", "servo_center", "Centre the camera"),
+    _command("POST /treat/dispense", "treat", "Dispense one treat", reply=TreatReply, codes=("EMPTY", "BUSY", "TREAT_JAM")),
+    _command("POST /treat/carousel/rotate", "carousel_rotate", "Rotate the carousel by one slot", codes=("BUSY", "TREAT_JAM")),
+    _command("POST /led/pattern", "led", "Show an LED pattern", lambda body, params: commands.Led(pattern=body.pattern), LedPatternBody),
+    _command("POST /led/color", "led", "Show one colour", lambda body, params: commands.Led(r=body.r, g=body.g, b=body.b), LedColorBody),
+    _command("POST /led/off", "led", "Turn the LEDs off", lambda body, params: commands.Led(pattern="off")),
+    _command("POST /audio/play", "audio", "Play an audio file"),
+    _command("POST /audio/stop", "audio_stop", "Stop playback"),
+    _command("POST /audio/volume", "audio_volume", "Set the volume"),
+    Row("GET", "/audio/files", "List the audio files", reply=AudioFiles, codes=("UNAVAILABLE",)),
+    Row("GET", "/mode/get", "Get the mode", reply=ModeReply, codes=("UNAVAILABLE",)),
+    _command("POST /mode/set", "mode", "Set the mode"),
+    Row("GET", "/missions", "List all missions", reply=list[Mission], codes=("UNAVAILABLE",)),
+    Row("GET", "/missions/active", "The active mission, or null", reply=Mission | None, codes=("UNAVAILABLE",)),
+    Row("GET", "/missions/{id}", "One mission", reply=Mission, codes=("NOT_FOUND", "UNAVAILABLE")),
+    _command("POST /missions/{id}/start", "mission_start", "Start a mission", lambda body, params: commands.MissionRef(params["id"]), codes=("NOT_FOUND", "CONFLICT")),
+    _command("POST /missions/{id}/stop", "mission_stop", "Stop a mission", lambda body, params: commands.MissionRef(params["id"]), codes=("NOT_FOUND",)),
+    Row("GET", "/pairing", "The pairing code to type into the app", reply=PairingState, codes=("UNAVAILABLE",)),
+    Row("POST", "/session", "Exchange the robot's token for a cookie", body=TokenBody, auth=False),
+    Row("DELETE", "/session", "Forget the cookie", auth=False),
+)  # fmt: skip
+"""The robot's REST API, in the order of the contract; then what this robot adds."""
+
+
+class Register(Struct, frozen=True):
+    email: Email
+    password: NewPassword
+
+
+class Login(Struct, frozen=True):
+    email: Email
+    password: Password
+
+
+class LoginReply(Struct, frozen=True):
+    token: str
+    expires_in: Count
+    user_id: str
+
+
+class Validated(Struct, frozen=True):
+    valid: bool
+    user_id: str
+    email: str
+
+
+class DeviceRegister(Struct, frozen=True):
+    device_id: DeviceId
+    firmware_version: str | None = None
+
+
+class DeviceRegistered(Struct, frozen=True):
+    websocket_url: str
+    success: bool = True
+
+
+class Pair(Struct, frozen=True):
+    pairing_code: PairingCode
+
+
+class PairReply(Struct, frozen=True):
+    device_id: str
+    success: bool = True
+
+
+class DeviceRef(Struct, frozen=True):
+    device_id: DeviceId
+
+
+class Rename(Struct, frozen=True):
+    name: Name
+
+
+class DeviceList(Struct, frozen=True):
+    devices: list[Device]
+
+
+class TurnRequest(Struct, frozen=True):
+    ttl: TtlS = 86_400
+
+
+class StoredEvent(Struct, frozen=True):
+    """An event in the history. `seq` grows by one per device and is the cursor."""
+
+    seq: Count
+    id: str
+    device_id: str
+    event: str
+    data: dict[str, Any]
+    timestamp: Timestamp
+
+
+class EventPage(Struct, frozen=True):
+    events: list[StoredEvent]
+    next_after: Count | None = None
+
+
+class Readiness(Struct, frozen=True):
+    ready: bool
+    checks: dict[str, str]
+
+
+RELAY_ROWS: tuple[Row, ...] = (
+    Row("GET", "/health", "Is the relay alive", reply=Health, auth=False),
+    Row("GET", "/ready", "Can the relay serve: Postgres and Redis", reply=Readiness, auth=False),
+    Row("GET", "/metrics", "Prometheus metrics", reply=None, media="text/plain; version=0.0.4", auth=False),
+    Row("POST", "/api/auth/register", "Make an account", Register, LoginReply, auth=False, codes=("CONFLICT", "RATE_LIMITED")),
+    Row("POST", "/api/auth/login", "Sign in", Login, LoginReply, auth=False, codes=("RATE_LIMITED",)),
+    Row("GET", "/api/auth/me", "Who am I", reply=User),
+    Row("GET", "/api/auth/validate", "Is my token good (older apps)", reply=Validated),
+    Row("POST", "/api/device/register", "A robot announces itself (signed headers)", DeviceRegister, DeviceRegistered, auth=False, codes=("CLOCK_SKEW",)),
+    Row("POST", "/api/device/pair", "Pair the robot that shows this code", Pair, PairReply, codes=("NOT_FOUND", "RATE_LIMITED")),
+    Row("GET", "/api/device/list", "My robots", reply=DeviceList),
+    Row("GET", "/api/device/{device_id}", "One of my robots", reply=Device, codes=("NOT_FOUND",)),
+    Row("PATCH", "/api/device/{device_id}", "Rename a robot", Rename, Device, codes=("NOT_FOUND",)),
+    Row("DELETE", "/api/device/{device_id}", "Unpair a robot", codes=("NOT_FOUND",)),
+    Row("GET", "/api/user/devices", "My robots (older apps)", reply=DeviceList),
+    Row("POST", "/api/user/pair-device", "Pair by id (older apps); refused unless already mine", DeviceRef, PairReply, codes=("NOT_FOUND",)),
+    Row("POST", "/api/user/unpair-device", "Unpair by id (older apps)", DeviceRef, codes=("NOT_FOUND",)),
+    Row("POST", "/api/turn/credentials", "Short-lived ICE servers", TurnRequest, IceServers, codes=("TURN_ERROR",)),
+    Row("GET", "/api/events", "History of events, paged by after= and limit=", reply=EventPage, codes=("NOT_FOUND",)),
+)  # fmt: skip
+"""The relay's REST API."""

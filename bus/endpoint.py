@@ -1,0 +1,283 @@
+"""What both transports do alike: reading publications, answering requests, keeping track of one's own."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from bus import codec
+from bus.base import Server
+from bus.codec import Message, Request
+from bus.errors import MalformedMessage, Unavailable
+from bus.messages import Origin
+from bus.topics import Kind, Topic
+from contract.commands import Nothing
+from contract.errors import ContractError
+from contract.validate import convert
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_DEEDS = 1024
+MEMORY_NS = 600 * 10**9
+"""How many answers a server remembers, and how long, so that a repeated id is answered and not carried out."""
+
+MAX_PENDING = 2000
+"""Requests of one process that may wait for an answer at once."""
+
+LOG_INTERVAL_NS = 60 * 10**9
+"""A sender that sends what cannot be read is named in the log once in this time."""
+
+MAX_LOGGED_SENDERS = 256
+
+
+class Complaints:
+    """Counts what is dropped and logs it once per kind and minute."""
+
+    def __init__(self, counters: Counter[str]) -> None:
+        self._counters = counters
+        self._logged: OrderedDict[str, int] = OrderedDict()
+
+    def drop(self, counter: str, reason: str, now_ns: int) -> None:
+        self._counters[counter] += 1
+        last = self._logged.get(reason)
+        if last is not None and now_ns - last < LOG_INTERVAL_NS:
+            return
+        self._logged[reason] = now_ns
+        self._logged.move_to_end(reason)
+        if len(self._logged) > MAX_LOGGED_SENDERS:
+            self._logged.popitem(last=False)
+        log.warning("%s: %s (counted; said once a minute)", counter, reason)
+
+
+def check_request(topic: Topic[Any]) -> None:
+    """Raise ValueError where the topic is none that can be asked."""
+    if topic.kind not in (Kind.REQUEST, Kind.STOP):
+        raise ValueError(f"{topic.name} is a {topic.kind.value}; only requests can be asked")
+
+
+class Reader:
+    """One subscription: decodes, drops what was already seen, counts what was missed."""
+
+    def __init__(
+        self, topic: Topic[Any], handler: Callable[[Message[Any]], None], counters: Counter[str], complaints: Complaints
+    ) -> None:
+        self.topic = topic
+        self._handler = handler
+        self._counters = counters
+        self._complaints = complaints
+        self._sender = ""
+        self._seq = 0
+
+    def take(self, raw: bytes, now_ns: int) -> None:
+        """Hand a publication to the handler, unless it is unreadable or was seen before."""
+        try:
+            message = codec.decode_publication(self.topic, raw)
+        except MalformedMessage as error:
+            self._complaints.drop("bus.malformed", f"{self.topic.name}: {error}", now_ns)
+            return
+        if message.sender != self._sender:
+            self._sender, self._seq = message.sender, message.seq - 1
+        if message.seq <= self._seq:
+            self._counters["bus.repeated"] += 1
+            return
+        if self.topic.kind is Kind.EVENT:
+            self._counters["bus.missed"] += message.seq - self._seq - 1
+        self._seq = message.seq
+        self._handler(message)
+
+
+Answer = Callable[[bytes], None]
+CallSoon = Callable[[Callable[[], None]], None]
+
+
+@dataclass
+class _Deed:
+    """What came, or will come, of a request: whoever asked for it with the same id is told the same."""
+
+    at_ns: int
+    outcome: Struct | ContractError | None = None
+    askers: list[tuple[int, Answer]] = field(default_factory=list)
+
+
+class Desk:
+    """The server's side of requests: deadline, repeated ids, errors. It does no IO."""
+
+    def __init__(self, name: str, counters: Counter[str], complaints: Complaints) -> None:
+        self._name = name
+        self._counters = counters
+        self._complaints = complaints
+        self._servers: dict[str, Server] = {}
+        self._deeds: OrderedDict[tuple[str, str], _Deed] = OrderedDict()
+
+    def serve(self, topic: Topic[Any], handler: Server) -> None:
+        if topic.owner != self._name:
+            raise ValueError(f"{self._name} cannot serve {topic.name}: it belongs to {topic.owner}")
+        self._servers[topic.name] = handler
+
+    def handle(self, raw: bytes, now_ns: int, answer: Answer, call_soon: CallSoon) -> None:
+        """Carry out one request and `answer` it, now or when its future ends (through `call_soon`)."""
+        try:
+            topic, nonce, fields = codec.request_header(raw)
+            request = codec.decode_request(topic, fields)
+        except MalformedMessage as error:
+            self._complaints.drop("bus.malformed", f"a request to {self._name}: {error}", now_ns)
+            return
+        except ContractError as error:
+            self._complaints.drop("bus.refused", f"{topic.name} from {fields[3]}: {error}", now_ns)
+            answer(codec.encode_reply(nonce, error))
+            return
+        if now_ns > request.deadline_ns:
+            self._counters["bus.expired"] += 1
+            too_late = Unavailable(f"{topic.name} came after its deadline and was not carried out.")
+            answer(codec.encode_reply(nonce, too_late))
+            return
+        deed = self._remembered(request, now_ns)
+        deed.askers.append((nonce, answer))
+        if deed.outcome is not None:
+            self._tell(deed)
+        elif len(deed.askers) == 1:
+            self._carry_out(request, deed, call_soon)
+
+    def _remembered(self, request: Request[Any], now_ns: int) -> _Deed:
+        """The deed of this request: a known one when its id was seen before."""
+        if request.id is None:
+            return _Deed(now_ns)
+        key = (request.topic.name, request.id)
+        known = self._deeds.get(key)
+        if known is not None and now_ns - known.at_ns < MEMORY_NS:
+            self._counters["bus.answered_from_memory"] += 1
+            return known
+        self._deeds[key] = deed = _Deed(now_ns)
+        self._deeds.move_to_end(key)
+        if len(self._deeds) > REMEMBERED_DEEDS:
+            self._deeds.popitem(last=False)
+        return deed
+
+    def _carry_out(self, request: Request[Any], deed: _Deed, call_soon: CallSoon) -> None:
+        server = self._servers.get(request.topic.name)
+        if server is None:
+            self._finish(deed, Unavailable(f"{self._name} does not answer {request.topic.name}."))
+            return
+        try:
+            outcome = server(request)
+        except ContractError as error:
+            self._finish(deed, error)
+            return
+        except Exception:  # a handler's bug must reach the asker and the log, and not end the process
+            self._counters["bus.handler_errors"] += 1
+            log.exception("%s failed", request.topic.name)
+            self._finish(deed, ContractError("INTERNAL_ERROR", f"{request.topic.name} failed; the log says why."))
+            return
+        if isinstance(outcome, Future):
+            outcome.add_done_callback(lambda done: call_soon(lambda: self._finish(deed, _outcome(done))))
+        else:
+            self._finish(deed, outcome)
+
+    def _finish(self, deed: _Deed, outcome: Struct | ContractError | None) -> None:
+        deed.outcome = Nothing() if outcome is None else outcome
+        self._tell(deed)
+
+    def _tell(self, deed: _Deed) -> None:
+        assert deed.outcome is not None
+        for nonce, answer in deed.askers:
+            answer(codec.encode_reply(nonce, deed.outcome))
+        deed.askers.clear()
+
+
+def _outcome(done: Future[Any]) -> Struct | ContractError | None:
+    error = done.exception()
+    if error is None:
+        result: Struct | None = done.result()
+        return result
+    if isinstance(error, ContractError):
+        return error
+    log.error("a request failed", exc_info=error)
+    return ContractError("INTERNAL_ERROR", "The robot failed to do that; its log says why.")
+
+
+@dataclass
+class _Pending:
+    request: Request[Any]
+    future: Future[Any]
+
+
+class Asker:
+    """The client's side of requests: ids, answers, deadlines. It does no IO."""
+
+    def __init__(self, sender: str, counters: Counter[str], complaints: Complaints) -> None:
+        self._sender = sender
+        self._counters = counters
+        self._complaints = complaints
+        self._pending: dict[int, _Pending] = {}
+        self._nonces = itertools.count(1)
+        self._deadlines: list[tuple[int, int]] = []
+
+    def begin(
+        self,
+        topic: Topic[Any],
+        body: Struct,
+        now_ns: int,
+        origin: Origin | None,
+        id_: str | None,
+        timeout_s: float | None,
+        future: Future[Any],
+    ) -> Request[Any] | None:
+        """Note a request and return it to be sent; None when `future` was ended at once."""
+        if len(self._pending) >= MAX_PENDING:
+            self._counters["bus.too_many_requests"] += 1
+            future.set_exception(Unavailable(f"{MAX_PENDING} requests are waiting for an answer already."))
+            return None
+        timeout_ns = int((topic.max_age_s if timeout_s is None else timeout_s) * 1e9)
+        nonce = next(self._nonces)
+        request = Request(topic, body, self._sender, nonce, id_, now_ns, now_ns + timeout_ns, origin)
+        self._pending[nonce] = _Pending(request, future)
+        heapq.heappush(self._deadlines, (request.deadline_ns, nonce))
+        return request
+
+    def answered(self, raw: bytes, now_ns: int) -> None:
+        """End the future an answer belongs to; late and unknown answers are counted."""
+        try:
+            reply = codec.decode_reply(raw)
+        except MalformedMessage as error:
+            self._complaints.drop("bus.malformed", f"a reply: {error}", now_ns)
+            return
+        pending = self._pending.pop(reply.nonce, None)
+        if pending is None:
+            self._counters["bus.late_replies"] += 1
+            return
+        if reply.error is not None:
+            pending.future.set_exception(reply.error)
+            return
+        try:
+            pending.future.set_result(convert(pending.request.topic.reply, reply.payload))
+        except ContractError as error:
+            pending.future.set_exception(error)
+
+    def expire(self, now_ns: int) -> None:
+        """End the futures whose deadline has passed."""
+        while self._deadlines and self._deadlines[0][0] <= now_ns:
+            pending = self._pending.pop(heapq.heappop(self._deadlines)[1], None)
+            if pending is not None:
+                self._counters["bus.unanswered"] += 1
+                topic = pending.request.topic
+                pending.future.set_exception(Unavailable(f"{topic.owner} did not answer {topic.name} in time."))
+
+    def next_deadline_ns(self) -> int | None:
+        """When `expire` has something to do next; None when nothing waits."""
+        while self._deadlines and self._deadlines[0][1] not in self._pending:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def abandon(self) -> None:
+        """End every future: the process is stopping."""
+        for pending in self._pending.values():
+            pending.future.set_exception(Unavailable("This process is stopping."))
+        self._pending.clear()

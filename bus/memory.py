@@ -1,0 +1,205 @@
+"""The bus in memory: same interface, same bytes, a fake clock, and nothing happens until it is told to.
+
+hub = MemoryHub()
+motion, lan = hub.bus("motion"), hub.bus("local_api")
+…
+hub.advance(0.4)
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from bus import codec
+from bus.base import Server, Timer
+from bus.codec import Message
+from bus.endpoint import Asker, Complaints, Desk, Reader, check_request
+from bus.messages import Origin
+from bus.topics import Kind, Topic
+
+T = TypeVar("T", bound=Struct)
+
+Call = Callable[[], None]
+
+
+class _Timer:
+    def __init__(self, call: Call, period_s: float | None) -> None:
+        self.call: Call | None = call
+        self.period_s = period_s
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class MemoryHub:
+    """Joins the in-memory buses of one test. `now` is the fake clock, in seconds."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+        self.buses: dict[str, MemoryBus] = {}
+        self._instances = itertools.count(1)
+        self._order = itertools.count()
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._queue: deque[Call] = deque()
+        self._stop_queue: deque[Call] = deque()
+
+    def bus(self, name: str) -> MemoryBus:
+        """A new bus for the process `name`; a second one of that name takes the place of the first (a restart)."""
+        bus = MemoryBus(self, name, next(self._instances))
+        self.buses[name] = bus
+        return bus
+
+    def kill(self, name: str) -> None:
+        """The process is gone, as after kill -9: its timers and handlers are never called again."""
+        self.buses.pop(name).alive = False
+
+    def run(self) -> None:
+        """Deliver everything that is on its way, stops first."""
+        while self._stop_queue or self._queue:
+            (self._stop_queue or self._queue).popleft()()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, calling timers and deadlines at their moment, in order."""
+        end = self.now + seconds
+        self.run()
+        while True:
+            deadlines = [bus.next_deadline() for bus in self.buses.values()]
+            due = min([deadline for deadline in deadlines if deadline is not None], default=end)
+            if self._timers:
+                due = min(due, self._timers[0][0])
+            if due > end:
+                break
+            self.now = max(self.now, due)
+            for bus in list(self.buses.values()):
+                bus.expire()
+            self._run_timers()
+            self.run()
+            if due == end:
+                break
+        self.now = end
+
+    def post(self, call: Call, *, urgent: bool = False) -> None:
+        (self._stop_queue if urgent else self._queue).append(call)
+
+    def add_timer(self, delay_s: float, timer: _Timer) -> None:
+        heapq.heappush(self._timers, (self.now + delay_s, next(self._order), timer))
+
+    def _run_timers(self) -> None:
+        while self._timers and self._timers[0][0] <= self.now:
+            _, _, timer = heapq.heappop(self._timers)
+            if timer.call is None:
+                continue
+            timer.call()
+            if timer.period_s is not None:
+                self.add_timer(timer.period_s, timer)
+
+
+class MemoryBus:
+    """`bus.base.Bus` in memory. Made by `MemoryHub.bus`."""
+
+    def __init__(self, hub: MemoryHub, name: str, instance: int) -> None:
+        self.name = name
+        self.alive = True
+        self.counters: Counter[str] = Counter()
+        self.loop_lag_s = 0.0
+        self._hub = hub
+        self._sender = f"{name}#{instance}"
+        complaints = Complaints(self.counters)
+        self._complaints = complaints
+        self._desk = Desk(name, self.counters, complaints)
+        self._asker = Asker(self._sender, self.counters, complaints)
+        self._seqs: Counter[str] = Counter()
+        self._last: dict[str, bytes] = {}
+        self._readers: list[Reader] = []
+
+    def now(self) -> float:
+        return self._hub.now
+
+    def publish(self, topic: Topic[T], value: T) -> None:
+        if topic.owner != self.name:
+            raise ValueError(f"{self.name} cannot publish {topic.name}: it belongs to {topic.owner}")
+        self._seqs[topic.name] += 1
+        raw = codec.encode_publication(topic, value, self._sender, self._seqs[topic.name], self._now_ns())
+        if topic.kind is Kind.STATE:
+            self._last[topic.name] = raw
+        for bus in self._hub.buses.values():
+            for reader in bus._readers:
+                if reader.topic is topic:
+                    bus._post(lambda reader=reader, bus=bus: reader.take(raw, bus._now_ns()))  # type: ignore[misc]
+
+    def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None]) -> None:
+        reader = Reader(topic, handler, self.counters, self._complaints)
+        self._readers.append(reader)
+        owner = self._hub.buses.get(topic.owner)
+        if owner is not None and (last := owner._last.get(topic.name)) is not None:
+            self._post(lambda: reader.take(last, self._now_ns()))
+
+    def serve(self, topic: Topic[T], handler: Server) -> None:
+        self._desk.serve(topic, handler)
+
+    def request(
+        self,
+        topic: Topic[Any],
+        body: Struct,
+        *,
+        origin: Origin | None = None,
+        id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Future[Any]:
+        check_request(topic)
+        future: Future[Any] = Future()
+        request = self._asker.begin(topic, body, self._now_ns(), origin, id, timeout_s, future)
+        if request is not None:
+            raw = codec.encode_request(request)
+            self._hub.post(lambda: self._deliver(topic, raw), urgent=topic.kind is Kind.STOP)
+        return future
+
+    def every(self, period_s: float, call: Call) -> Timer:
+        timer = _Timer(self._guarded(call), period_s)
+        self._hub.add_timer(period_s, timer)
+        return timer
+
+    def call_later(self, delay_s: float, call: Call) -> Timer:
+        timer = _Timer(self._guarded(call), None)
+        self._hub.add_timer(delay_s, timer)
+        return timer
+
+    def call_soon(self, call: Call) -> None:
+        self._post(call)
+
+    def next_deadline(self) -> float | None:
+        deadline_ns = self._asker.next_deadline_ns()
+        return None if deadline_ns is None else deadline_ns / 1e9
+
+    def expire(self) -> None:
+        self._asker.expire(self._now_ns())
+
+    def _deliver(self, topic: Topic[Any], raw: bytes) -> None:
+        owner = self._hub.buses.get(topic.owner)
+        if owner is None:
+            return  # nobody hears it; the deadline will tell
+        answer = self._answer_from(owner)
+        owner._desk.handle(raw, owner._now_ns(), answer, owner.call_soon)
+
+    def _answer_from(self, owner: MemoryBus) -> Callable[[bytes], None]:
+        def answer(raw: bytes) -> None:
+            if owner.alive:
+                self._post(lambda: self._asker.answered(raw, self._now_ns()))
+
+        return answer
+
+    def _post(self, call: Call) -> None:
+        self._hub.post(self._guarded(call))
+
+    def _guarded(self, call: Call) -> Call:
+        return lambda: call() if self.alive else None
+
+    def _now_ns(self) -> int:
+        return round(self._hub.now * 1e9)

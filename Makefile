@@ -1,0 +1,38 @@
+# Each target does all of its own set-up, on a machine that has only Python, make and the package registries.
+#   make demo    the robot (simulated), its relay and the web client; sign-in data is printed
+#   make test    every check and every test
+#   make lint    the checks alone
+#   make clean   removes what the others made, the demo's data included
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := contract bus hardware processes relay cli tests $(patsubst %/,%,$(sort $(dir $(wildcard bench/*.py))))
+ARGS ?=
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m cli.main demo --with-parent $(ARGS)
+
+test: lint
+	@scripts/system-packages.sh chromium nginx coturn
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports --no-logo
+
+clean:
+	@scripts/clean.sh
+
+# One stamp for each extra of setup.cfg; `dev` contains `demo`.
+$(VENV)/.demo: setup.cfg pyproject.toml
+	@scripts/setup-venv.sh "$(VENV)" demo "$(PYTHON)"
+	@touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml
+	@scripts/setup-venv.sh "$(VENV)" dev "$(PYTHON)"
+	@touch $(VENV)/.demo $@

@@ -1,0 +1,1 @@
+"""`wimz demo`: the whole of WIM-Z on one machine."""

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import io
+import secrets
+
+import pytest
+
+from cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, postgres_url: str, redis_url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", postgres_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("JWT_SECRET", secrets.token_urlsafe(48))
+    monkeypatch.setenv("MASTER_KEY", secrets.token_urlsafe(48))
+    assert main(["relay", "migrate"]) == 0
+
+
+def add_user(monkeypatch: pytest.MonkeyPatch, password: str) -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO(password + "\n"))
+    return main(["relay", "add-user", "ann@wimz.example"])
+
+
+def test_migrating_twice_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["relay", "migrate"]) == 0
+    assert capsys.readouterr().out == "The database is up to date.\n"
+
+
+def test_an_account_and_its_robot_are_made_and_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert add_user(monkeypatch, "a long enough one") == 0
+    capsys.readouterr()
+    assert main(["relay", "add-device", "rex", "--owner", "ann@wimz.example"]) == 0
+    identity = dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
+    assert identity["DEVICE_ID"] == "rex"
+    assert len(identity["DEVICE_SECRET"]) >= 32
+    assert main(["relay", "devices"]) == 0
+    assert capsys.readouterr().out.split("\t")[:3] == ["rex", "ann@wimz.example", "last seen never"]
+
+
+def test_a_refusal_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert add_user(monkeypatch, "short") == 1
+    assert "The password is too short." in capsys.readouterr().err
+    assert main(["relay", "pair", "ann@wimz.example", "nobody"]) == 1
+    assert capsys.readouterr().err.startswith("wimz relay: There is no")
+
+
+def test_a_setting_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MASTER_KEY")
+    assert main(["relay", "serve"]) == 1
+    assert "MASTER_KEY is not set. Accepted:" in capsys.readouterr().err
+
+
+def test_a_database_that_is_not_there_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///wimz?host=/nowhere")
+    assert main(["relay", "devices"]) == 1
+    assert "wimz relay: the database refused: " in capsys.readouterr().err

@@ -15,6 +15,7 @@ Source = Literal["console", "lan", "datachannel", "cloud", "mission"]
 
 MonotonicNs = Annotated[int, Meta(ge=0, description="CLOCK_MONOTONIC of this machine, in nanoseconds")]
 Pid = Annotated[int, Meta(ge=1)]
+FrameNumber = Annotated[int, Meta(ge=0, description="counts frames over restarts; no end")]
 
 
 class Origin(Struct, frozen=True):
@@ -47,7 +48,7 @@ class RobotEvent(Struct, frozen=True):
 class FrameTick(Struct, frozen=True):
     """A frame is in the ring."""
 
-    seq: Count
+    seq: FrameNumber
     slot: Count
     epoch: int
     capture_ns: MonotonicNs

@@ -157,6 +157,9 @@ _ALL: tuple[Topic[Any], ...] = (
     SIGNAL,
     DRIVER_GONE,
     PAIRING_CODE,
+    SIMULATED_MACHINE,
+    SIMULATOR_READ,
+    SIMULATOR_FAULT,
 )
 
 TOPICS: Mapping[str, Topic[Any]] = {topic.name: topic for topic in _ALL}

@@ -1,0 +1,161 @@
+"""Holding devices open: in the background, with backoff, and never in the way of a process's loop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from gpiozero.pins.pigpio import PiGPIOFactory
+
+from hardware.errors import HardwareError
+from hardware.pins import Factory
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 2.0
+
+
+class Devices(Protocol):
+    """All that one process holds of the machine, over one pin factory."""
+
+    def check(self) -> None:
+        """Raises:
+        HardwareError: the pins no longer answer.
+        """
+
+    def close(self) -> None:
+        """Bring everything to rest and give it back.
+
+        Raises:
+            HardwareError: it could not be.
+        """
+
+    def abandon(self) -> None:
+        """Let go of a connection that is dead; nothing is written."""
+
+
+D = TypeVar("D", bound=Devices)
+
+
+def in_thread(call: Callable[[], None]) -> None:
+    """Run `call` beside the loop."""
+    threading.Thread(target=call, name="link", daemon=True).start()
+
+
+class Link(Generic[D]):
+    """The devices of a process while they can be reached.
+
+    Args:
+        open_devices: opens them; may block. Raises HardwareError.
+        call_soon: runs something on the process's loop, from any thread.
+        call_later: the same, after some seconds.
+        up: told, on the loop, about devices that were opened.
+        down: told about devices that failed, when they are dropped already.
+        beside: runs what may block beside the loop.
+    """
+
+    def __init__(
+        self,
+        open_devices: Callable[[], D],
+        call_soon: Callable[[Callable[[], None]], None],
+        call_later: Callable[[float, Callable[[], None]], Any],
+        up: Callable[[D], None],
+        down: Callable[[HardwareError], None],
+        beside: Callable[[Callable[[], None]], None] = in_thread,
+    ) -> None:
+        self.devices: D | None = None
+        self.trouble: str | None = "the pins were not reached yet"
+        self._open_devices = open_devices
+        self._call_soon = call_soon
+        self._call_later = call_later
+        self._up = up
+        self._down = down
+        self._beside = beside
+        self._wait_s = FIRST_WAIT_S
+        self._closed = False
+
+    def open(self) -> None:
+        """Begin to open the devices."""
+        if not self._closed:
+            self._beside(self._try)
+
+    def lost(self, error: HardwareError) -> None:
+        """They failed: what is left of them is dropped, and opening begins again. Once they are lost, no more."""
+        devices, self.devices = self.devices, None
+        if devices is None:
+            return
+        log.error("%s", error)
+        devices.abandon()
+        self.trouble = str(error)
+        self._call_later(self._wait_s, self.open)
+        self._down(error)
+
+    def check(self) -> None:
+        """Ask whether the devices still answer; when not, they are `lost`."""
+        if self.devices is None:
+            return
+        try:
+            self.devices.check()
+        except HardwareError as error:
+            self.lost(error)
+
+    def close(self) -> None:
+        """Give the devices back, for good."""
+        self._closed = True
+        devices, self.devices = self.devices, None
+        if devices is None:
+            return
+        try:
+            devices.close()
+        except HardwareError as error:
+            log.warning("%s", error)
+            devices.abandon()
+
+    def _try(self) -> None:
+        try:
+            devices = self._open_devices()
+        except HardwareError as error:
+            failure = error
+            self._call_soon(lambda: self._failed(failure))
+        else:
+            self._call_soon(lambda: self._opened(devices))
+
+    def _opened(self, devices: D) -> None:
+        self.devices = devices
+        if self._closed:
+            self.close()
+            return
+        log.info("the pins are reached")
+        self.trouble, self._wait_s = None, FIRST_WAIT_S
+        self._up(devices)
+
+    def _failed(self, error: HardwareError) -> None:
+        if self.trouble != str(error):
+            log.warning("%s; trying again", error)
+        self.trouble = str(error)
+        self._call_later(self._wait_s, self.open)
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+
+
+def abandon_factory(factory: Factory) -> None:
+    """Drop a dead connection. pigpio's own `stop` would write to it, and its notification thread spin on it."""
+    if not isinstance(factory, PiGPIOFactory) or factory.connection is None:
+        return
+    client = factory.connection
+    notify, client._notify = client._notify, None
+    if notify is not None:
+        notify.go = False
+        _shut(notify.sl.s)
+    client.sl.s.close()
+    client.sl.s = None
+
+
+def _shut(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it, which then closes it
+    except OSError as error:
+        log.debug("the notification socket was closed already: %s", error)

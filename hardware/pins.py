@@ -1,0 +1,224 @@
+"""Pin factories: the way to the pins, as gpiozero's devices want it.
+
+SPI and PWM go through the factory's own connection, so one factory serves a whole process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import socket
+import struct
+from typing import Any
+
+import pigpio
+from gpiozero.pins.pi import PiFactory
+from gpiozero.pins.pigpio import PiGPIOFactory, PiGPIOPin
+
+from hardware.config import PinsConfig
+from hardware.errors import HardwareError, hardware_errors
+
+log = logging.getLogger(__name__)
+
+Factory = Any
+"""A gpiozero pin factory; gpiozero has no types."""
+
+_PIGPV = 26
+"""pigpio's command "version of the daemon", which has no side effect."""
+
+
+class _CommandSocket:
+    """The client's socket for commands, closed for good at the first answer that does not come in time.
+
+    pigpio's client matches answers to commands by order alone: an answer that comes late would be taken for the
+    next command's.
+    """
+
+    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
+        sock.settimeout(timeout_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+
+    def send(self, data: bytes) -> int:
+        self._sock.sendall(data)  # the client sends whole commands, and does not look at how much went out
+        return len(data)
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        """Exactly `size` bytes: the client takes whatever it gets for all that it asked for."""
+        received = bytearray()
+        try:
+            while len(received) < size:
+                chunk = self._sock.recv(size - len(received))
+                if not chunk:
+                    raise ConnectionResetError("the pigpio daemon closed the connection")
+                received += chunk
+        except OSError:
+            self._sock.close()
+            raise
+        return bytes(received)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _ReportSocket:
+    """The client's socket for reports of edges; its thread would spin for ever on one that was hung up on."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, data: bytes) -> int:
+        return self._sock.send(data)
+
+    def recv(self, size: int) -> bytes:
+        data = self._sock.recv(size)
+        if not data:
+            raise ConnectionResetError("the pigpio daemon closed the connection")
+        return data
+
+    def shutdown(self, how: int) -> None:
+        self._sock.shutdown(how)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _Reports(pigpio._callback_thread):  # type: ignore[misc]
+    """The client's thread for reports, which ends when the daemon does."""
+
+    go: bool
+
+    def __init__(self, control: Any, host: str, port: int) -> None:
+        try:
+            super().__init__(control, host, port)
+        except BaseException:
+            self.sl.s.close()  # the daemon has no handle left
+            raise
+
+    def run(self) -> None:
+        self.sl.s = _ReportSocket(self.sl.s)
+        try:
+            super().run()
+        except OSError as error:
+            if self.go:  # nobody asked it to stop
+                self.go = False
+                log.warning("no more edges are heard: %s", error)
+            self.sl.s.close()
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):  # the daemon hung up, and there is nobody to say goodbye to
+            super().stop()
+
+
+class _Client(pigpio.pi):  # type: ignore[misc]
+    """pigpio's client; its own constructor prints what went wrong, and returns unconnected.
+
+    Raises:
+        OSError, struct.error, pigpio.error: the daemon cannot be reached, or has no room.
+        HardwareError: what listens is no pigpio daemon.
+    """
+
+    def __init__(self, pins: PinsConfig) -> None:
+        self.connected = True
+        self._host, self._port = pins.host, pins.port
+        self._notify = None
+        self.sl = pigpio._socklock()
+        sock = socket.create_connection((pins.host, pins.port), timeout=pins.timeout_s)
+        self.sl.s = _CommandSocket(sock, pins.timeout_s)
+        try:
+            self._greet()
+            self._notify = _Reports(self.sl, pins.host, pins.port)
+        except BaseException:
+            self.stop()
+            raise
+        atexit.register(self.stop)
+
+    def _greet(self) -> None:
+        self.sl.s.send(struct.pack("<4I", _PIGPV, 0, 0, 0))
+        if struct.unpack_from("<I", self.sl.s.recv(16))[0] != _PIGPV:
+            raise HardwareError(
+                f"what listens at {self._host}:{self._port} is not a pigpio daemon: set pins.port to the daemon's port"
+            )
+
+    def stop(self) -> None:
+        atexit.unregister(self.stop)
+        super().stop()
+
+
+class _PigpioFactory(PiGPIOFactory):  # type: ignore[misc]
+    def __init__(self, pins: PinsConfig, client: _Client) -> None:
+        PiFactory.__init__(self)  # PiGPIOFactory's own would make another client
+        self.pin_class = PiGPIOPin
+        self._connection = client
+        self._host, self._port = pins.host, pins.port
+        self._spis: list[Any] = []
+
+
+def _pigpio_factory(pins: PinsConfig) -> Factory:
+    where = f"{pins.host}:{pins.port}"
+    try:
+        return _PigpioFactory(pins, _Client(pins))
+    except OSError as error:
+        raise HardwareError(
+            f"no pigpio daemon answers at {where} ({error}): start pigpiod (Pi 4 and older) or the simulator "
+            "(off the Pi), or set pins.factory to lgpio (Pi 5)"
+        ) from error
+    except (pigpio.error, struct.error) as error:
+        raise HardwareError(
+            f"the pigpio daemon at {where} takes no more connections ({error}): stop a program that uses it"
+        ) from error
+
+
+def _lgpio_factory() -> Factory:
+    try:
+        from gpiozero.pins.lgpio import LGPIOFactory  # lgpio is installed on a Pi only
+    except ImportError as error:
+        raise HardwareError(
+            "pins.factory is lgpio, but lgpio is not installed: install the extra 'pi', or set pins.factory to "
+            "pigpio where there is no Pi"
+        ) from error
+    with hardware_errors("open the GPIO chip"):
+        return LGPIOFactory()
+
+
+def pin_factory(pins: PinsConfig) -> Factory:
+    """Open the way to the pins.
+
+    Raises:
+        HardwareError: the daemon or the GPIO chip cannot be reached, and what to do about it.
+    """
+    return _lgpio_factory() if pins.factory == "lgpio" else _pigpio_factory(pins)
+
+
+def connected(factory: Factory) -> bool:
+    """Whether the pins still answer (asks the daemon, under a millisecond).
+
+    A process whose factory is no longer connected should end: its devices hear and move nothing any more, and a new
+    daemon knows nothing of them.
+    """
+    if isinstance(factory, PiGPIOFactory) and factory.connection is None:
+        return False
+    try:
+        with hardware_errors("reach the pins"):
+            factory.ticks()
+    except HardwareError:
+        return False
+    return True
+
+
+def close_factory(factory: Factory) -> None:
+    """Give the pins back, as inputs.
+
+    Raises:
+        HardwareError: they could not be: the connection was gone already.
+    """
+    try:
+        with hardware_errors("give the pins back"):
+            factory.close()
+    finally:
+        if isinstance(factory, PiGPIOFactory) and factory.connection is not None:
+            factory.connection.stop()

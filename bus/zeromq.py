@@ -31,7 +31,7 @@ from bus.codec import MAX_MESSAGE_BYTES, Message
 from bus.endpoint import Asker, Complaints, Desk, Reader, check_request
 from bus.errors import BusError
 from bus.messages import Origin
-from bus.topics import DEFAULT_QUEUE, Kind, Topic
+from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
 T = TypeVar("T", bound=Struct)
 Call = Callable[[], None]
@@ -62,6 +62,8 @@ class _Timer:
 class ZmqBus:
     """`bus.base.Bus` over ZeroMQ. Make it after any fork, then `run()` it, or `start()` it in a thread.
 
+    A name that is none of `PROCESSES` is a tool's: it listens and asks, and leaves nothing in the run directory.
+
     Raises:
         BusError: another process of this name is alive in the same run directory.
     """
@@ -72,11 +74,11 @@ class ZmqBus:
         self.loop_lag_s = 0.0
         self._run_dir = run_dir
         self._sender = f"{name}#{secrets.token_hex(4)}"
-        self._lock_fd = _lock(run_dir / f"{name}.lock")
+        self._lock_fd = _lock(run_dir / f"{name}.lock") if name in PROCESSES else None
         self._context = zmq.Context(io_threads=1)
-        self._publisher = self._bind(zmq.XPUB, f"{name}.pub")
-        self._stop_lane = self._bind(zmq.ROUTER, f"{name}.stop")
-        self._requests = self._bind(zmq.ROUTER, f"{name}.req")
+        self._publisher = self._bind(zmq.XPUB, "pub")
+        self._stop_lane = self._bind(zmq.ROUTER, "stop")
+        self._requests = self._bind(zmq.ROUTER, "req")
         complaints = Complaints(self.counters)
         self._complaints = complaints
         self._desk = Desk(name, self.counters, complaints)
@@ -250,13 +252,14 @@ class ZmqBus:
         socket.setsockopt(zmq.RCVHWM, DEFAULT_QUEUE)
         return socket
 
-    def _bind(self, kind: int, file: str) -> zmq.Socket[bytes]:
+    def _bind(self, kind: int, lane: str) -> zmq.Socket[bytes]:
         socket = self._socket(kind)
         if kind == zmq.XPUB:
             socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         else:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.bind(f"ipc://{self._run_dir / file}")
+        if self.name in PROCESSES:
+            socket.bind(f"ipc://{self._run_dir / self.name}.{lane}")
         return socket
 
     def _watch(self, socket: Any, handler: Call) -> None:
@@ -265,7 +268,8 @@ class ZmqBus:
 
     def _close(self) -> None:
         self._context.destroy(linger=0)
-        os.close(self._lock_fd)
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
         os.close(self._wake_fd)
 
     def _clear_wake(self) -> None:

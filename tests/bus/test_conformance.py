@@ -392,6 +392,26 @@ def test_a_second_process_of_one_name_is_refused(monkeypatch: pytest.MonkeyPatch
         world.close()
 
 
+def test_a_tool_asks_and_listens_and_leaves_nothing_behind() -> None:
+    world = ZmqWorld()
+    try:
+        motion = world.bus("motion")
+        motion.serve(MOTOR, lambda request: commands.Driven(0, 0))
+        motion.publish(topics.MOTION_BEAT, Beat(3))
+        world.start(motion)
+        before = set(world.run_dir.iterdir())
+        tool = world.bus("some-tool")
+        beat = Latest(tool, topics.MOTION_BEAT)
+        world.start(tool)
+        future = ask(tool, timeout_s=PATIENCE_S)
+        world.until(lambda: future.done() and beat.message is not None)
+        assert future.result() == commands.Driven(0, 0)
+        world.kill(tool)
+        assert set(world.run_dir.iterdir()) == before
+    finally:
+        world.close()
+
+
 def test_ends_leave_no_future_open() -> None:
     world = ZmqWorld()
     try:

@@ -169,14 +169,23 @@ class CommandFrame(Struct, frozen=True):
     t: SessionTimeMs | None = None
 
 
+class Relayed(Struct, frozen=True):
+    """What the relay adds to a command on its way to the robot: who sent it, and by which app session."""
+
+    session: Identifier | None = None
+    user_id: Identifier | None = None
+    role: Role | None = None
+
+
 class CommandResult(Struct, frozen=True, kw_only=True, tag="command_result", omit_defaults=True):
-    """Sent once for a command with an `id`, after it was carried out or refused."""
+    """Sent once for a command with an `id`, after it was carried out or refused. A robot adds the relay's `session`."""
 
     id: str | int
     command: str
     success: bool
     data: Any = None
     error: Any = None
+    session: str | None = None
 
 
 @dataclass(frozen=True)

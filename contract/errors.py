@@ -35,11 +35,20 @@ STATUS_OF_CODE: dict[str, int] = {
 """HTTP status of every error code (contract: 400, 401, 403, 404, 409, 413, 429, 500, 503; 405 is HTTP's own)."""
 
 
-class ErrorBody(msgspec.Struct, frozen=True):
-    """What went wrong: a code for programs and a sentence for people."""
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong: a code for programs and a sentence for people.
+
+    Attributes:
+        code: one of `STATUS_OF_CODE`.
+        message: what was wrong and what is accepted.
+        server_time: with CLOCK_SKEW: the relay's unix time in seconds.
+        retry_after_s: with RATE_LIMITED: when to try again.
+    """
 
     code: str
     message: str
+    server_time: float | None = None
+    retry_after_s: float | None = None
 
 
 class ErrorReply(msgspec.Struct, frozen=True):
@@ -77,7 +86,7 @@ class ContractError(Exception):
 
     @property
     def body(self) -> ErrorBody:
-        return ErrorBody(self.code, self.message)
+        return ErrorBody(self.code, self.message, self.server_time, self.retry_after_s)
 
     def reply(self) -> ErrorReply:
         """The error as an HTTP body."""

@@ -15,6 +15,7 @@ from contract.units import (
     PairingCode,
     Role,
     Sdp,
+    Sequence,
     Text,
     Timestamp,
     Token,
@@ -163,7 +164,7 @@ class SessionHello(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="se
     session_id: Identifier
     device_id: DeviceId | None = None
     user_id: str | None = None
-    last_seen_seq: Count = 0
+    last_seen_seq: Sequence = 0
 
 
 class SessionAck(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="session_ack"):
@@ -276,7 +277,7 @@ class Event(Struct, frozen=True, kw_only=True):
     timestamp: Timestamp | float | None = None
     device_id: DeviceId | UnsetType = UNSET
     id: Identifier | UnsetType = UNSET
-    seq: Count | UnsetType = UNSET
+    seq: Sequence | UnsetType = UNSET
 
 
 APP_TO_RELAY: tuple[type[Frame], ...] = (

@@ -20,6 +20,7 @@ from contract.units import (
     Severity,
     Text,
     Timestamp,
+    UptimeS,
 )
 
 BoundingBox = tuple[Fraction, Fraction, Fraction, Fraction]
@@ -43,7 +44,7 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     last_treat_time: Timestamp | None = None
     active_mission_id: str | None = None
     wifi_strength: SignalDbm | None = None
-    uptime_seconds: Count
+    uptime_seconds: UptimeS
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -54,6 +55,17 @@ class Status(Struct, frozen=True, kw_only=True):
     mode: Mode | None = None
     is_charging: bool | None = None
     treats_remaining: Count | None = None
+
+
+def status_of(telemetry: Telemetry) -> Status:
+    """The part of the telemetry that the `status` event carries."""
+    return Status(
+        battery=telemetry.battery,
+        temperature=telemetry.temperature,
+        mode=telemetry.mode,
+        is_charging=telemetry.is_charging,
+        treats_remaining=telemetry.treats_remaining,
+    )
 
 
 class Mission(Struct, frozen=True, kw_only=True):

@@ -21,9 +21,11 @@ from contract.units import (
     Mode,
     Name,
     NewPassword,
+    PageLimit,
     PairingCode,
     PanDeg,
     Password,
+    Sequence,
     TiltDeg,
     Timestamp,
     Token,
@@ -90,6 +92,7 @@ class Row:
         path: path with `{name}` parameters.
         summary: one line for people.
         body: type of the JSON body; None when there is none.
+        query: type of the query parameters; None when there are none.
         reply: type of the JSON reply; None for pictures and streams (see `media`).
         media: content type of the reply.
         command: the command that the row carries out, if it is one.
@@ -108,6 +111,7 @@ class Row:
     make: Callable[[Any, dict[str, str]], Struct] | None = None
     auth: bool = True
     codes: tuple[str, ...] = ()
+    query: type[Struct] | None = None
 
 
 def _same(body: Any, params: dict[str, str]) -> Struct:
@@ -235,7 +239,7 @@ class TurnRequest(Struct, frozen=True):
 class StoredEvent(Struct, frozen=True):
     """An event in the history. `seq` grows by one per device and is the cursor."""
 
-    seq: Count
+    seq: Sequence
     id: str
     device_id: str
     event: str
@@ -243,9 +247,22 @@ class StoredEvent(Struct, frozen=True):
     timestamp: Timestamp
 
 
+class EventQuery(Struct, frozen=True):
+    """Which part of the history. Without `after`: the latest `limit` events. The page is always oldest first.
+
+    `after` and `before` are cursors of one robot; `type` is the name of the event.
+    """
+
+    device_id: DeviceId | None = None
+    type: Name | None = None
+    after: Sequence | None = None
+    before: Sequence | None = None
+    limit: PageLimit = 50
+
+
 class EventPage(Struct, frozen=True):
     events: list[StoredEvent]
-    next_after: Count | None = None
+    next_after: Sequence | None = None
 
 
 class Readiness(Struct, frozen=True):
@@ -271,6 +288,6 @@ RELAY_ROWS: tuple[Row, ...] = (
     Row("POST", "/api/user/pair-device", "Pair by id (older apps); refused unless already mine", DeviceRef, PairReply, codes=("NOT_FOUND",)),
     Row("POST", "/api/user/unpair-device", "Unpair by id (older apps)", DeviceRef, codes=("NOT_FOUND",)),
     Row("POST", "/api/turn/credentials", "Short-lived ICE servers", TurnRequest, IceServers, codes=("TURN_ERROR",)),
-    Row("GET", "/api/events", "History of events, paged by after= and limit=", reply=EventPage, codes=("NOT_FOUND",)),
+    Row("GET", "/api/events", "History of events, paged by after= and limit=", reply=EventPage, codes=("NOT_FOUND",), query=EventQuery),
 )  # fmt: skip
 """The relay's REST API."""

@@ -14,28 +14,36 @@ VolumePct = Annotated[int, Meta(ge=0, le=100, description="percent")]
 Percent = Annotated[float, Meta(ge=0.0, le=100.0, description="percent")]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0, description="0 to 1")]
 Count = Annotated[int, Meta(ge=0, le=1_000_000, description="count")]
+Sequence = Annotated[int, Meta(ge=0, le=2**53, description="cursor in a robot's history")]
+UptimeS = Annotated[int, Meta(ge=0, le=2**53, description="seconds since the start")]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9, description="seconds")]
+PageLimit = Annotated[int, Meta(ge=1, le=200, description="how many at most")]
 TtlS = Annotated[int, Meta(ge=1, le=86_400, description="seconds")]
 SessionTimeMs = Annotated[float, Meta(ge=0.0, le=1e15, description="the sender's own monotonic milliseconds")]
 
+# In the patterns: `$` also matches before a last newline, which `(?!\n)` refuses (`\Z` is unknown to JSON Schema).
 AudioFile = Annotated[
     str,
-    Meta(min_length=1, max_length=128, pattern=r"^[^/\\\x00.][^/\\\x00]*$", description="a bare file name"),
+    Meta(min_length=1, max_length=128, pattern=r"^[^/\\\x00.][^/\\\x00]*$(?!\n)", description="a bare file name"),
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=64, description="a name")]
-Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="an identifier")]
+Identifier = Annotated[
+    str, Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$(?!\n)", description="an identifier")
+]
 RequestId = Identifier | Annotated[int, Meta(ge=0, le=2**53)]
 """A sender's own id of a command: text or a whole number; the result carries it as it was given."""
 
-DeviceId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="a device id")]
+DeviceId = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$(?!\n)", description="a device id")
+]
 Email = Annotated[
     str,
-    Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$", description="an e-mail address"),
+    Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$(?!\n)", description="an e-mail address"),
 ]
 NewPassword = Annotated[str, Meta(min_length=8, max_length=256, description="at least 8 characters")]
 Password = Annotated[str, Meta(min_length=1, max_length=256, description="a password")]
 PairingCode = Annotated[
-    str, Meta(min_length=6, max_length=16, pattern=r"^[A-Za-z0-9-]+$", description="the code the robot shows")
+    str, Meta(min_length=6, max_length=16, pattern=r"^[A-Za-z0-9-]+$(?!\n)", description="the code the robot shows")
 ]
 Token = Annotated[str, Meta(min_length=1, max_length=4096, description="a token")]
 Sdp = Annotated[str, Meta(min_length=1, max_length=60_000, description="a session description")]

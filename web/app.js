@@ -1,0 +1,115 @@
+// The web client: which server gave us this page, who is signed in, and which view shows.
+//
+// Stable hooks for tests and debugging:
+//   sign-in     #email #password #remember #sign-in #switch (sign in / create account) #problem (what went wrong)
+//   robots      #robots a[data-device][data-online="yes|no"], #pairing-code #pair, #sign-out
+//   robot's own #robot-token #unlock
+//   one robot   #robot[data-video="off|connecting|live|retrying"][data-control="datachannel|relay|none"]
+//               [data-estop="on|off"][data-online="yes|no"]
+//               #video #watch ("Watch" / "Stop watching") #state #presence #back #robot-name
+//               #joystick #gentle #look #pan #tilt #center #angles #treat #treats-left #treat-state
+//               #stop #estop #release #estop-state #led-pattern #led-color #led-off
+//               #reading-battery #reading-heat #reading-treat #reading-wifi, #events li[data-event]
+// Routes: #/ (sign in, or the robots), #/robot/ID.
+
+import { ApiError, clientConfig, telemetry, token } from "./api.js";
+import { backoffMs } from "./backoff.js";
+import { h } from "./dom.js";
+import { sentence } from "./format.js";
+import { Socket, socketUrl } from "./socket.js";
+import { robotView } from "./views/robot.js";
+import { robotsView } from "./views/robots.js";
+import { signInView } from "./views/signin.js";
+import { unlockView } from "./views/unlock.js";
+
+let view = null;
+let socket = null;
+
+function show(next) {
+  view?.remove();
+  view = next;
+  document.querySelectorAll(".toast.warning, .toast.danger").forEach((note) => note.remove()); // about the view before
+  document.getElementById("view").replaceChildren(next.element);
+  scrollTo(0, 0);
+}
+
+function closeSocket() {
+  socket?.stop();
+  socket = null;
+}
+
+// -- served by the relay ---------------------------------------------------------------------------
+
+function signOut(notice = "") {
+  token.clear();
+  closeSocket();
+  history.replaceState(null, "", "#/");
+  routeRelay(notice);
+}
+
+function routeRelay(notice = "") {
+  if (!token.get()) {
+    show(signInView({ notice, onDone: () => routeRelay() }));
+    return;
+  }
+  if (!socket) {
+    socket = new Socket({ url: socketUrl("/ws"), authenticate: () => token.get() ?? "" });
+    socket.addEventListener("refused", () => signOut("Please sign in again."));
+    socket.start();
+  }
+  const [, place, id] = location.hash.replace(/^#/, "").split("/");
+  const common = { socket, onRefused: signOut };
+  if (place === "robot" && id) show(robotView({ ...common, deviceId: decodeURIComponent(id) }));
+  else show(robotsView({ ...common, onSignOut: () => signOut() }));
+}
+
+// -- served by the robot ---------------------------------------------------------------------------
+
+function askForToken() {
+  closeSocket();
+  show(unlockView({ onDone: () => start() }));
+}
+
+async function openRobot() {
+  try {
+    await telemetry();
+  } catch (error) {
+    if (error.status === 401) {
+      askForToken();
+      return;
+    }
+    if (error.code === "NETWORK") throw error; // else the robot is there, only its readings are not
+  }
+  closeSocket();
+  socket = new Socket({ url: socketUrl("/ws"), authenticate: () => null });
+  socket.addEventListener("refused", askForToken);
+  socket.start();
+  show(robotView({ socket, deviceId: null, onRefused: askForToken }));
+}
+
+// -- start -----------------------------------------------------------------------------------------
+
+function serviceWorker() {
+  if (!globalThis.isSecureContext || !("serviceWorker" in navigator)) return;
+  navigator.serviceWorker.register("sw.js").catch((error) => console.warn("Not installable:", error.message));
+}
+
+async function start(attempt = 0) {
+  try {
+    const { served_by: servedBy } = await clientConfig();
+    if (servedBy === "robot") {
+      await openRobot();
+      return;
+    }
+    serviceWorker();
+    addEventListener("hashchange", () => routeRelay());
+    routeRelay();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    const words = h("p", { id: "problem", class: "card notice", role: "alert" }, sentence(error), " Trying again…");
+    show({ element: h("main", { class: "page narrow" }, words), remove: () => {} });
+    setTimeout(() => start(attempt + 1), backoffMs(attempt));
+  }
+}
+
+start();

@@ -1,0 +1,33 @@
+// Where the pieces of the robot's view stand.
+
+import { h, icon } from "../dom.js";
+
+const panel = (title, id, ...content) =>
+  h("section", { class: "card panel", "aria-labelledby": id }, h("h2", { id }, title), ...content);
+
+/** The header and the main part. `parts` are the elements that the view has made. */
+export function layout({ lan, name, presence, video, stateLine, watch, readings, stick, gentle, camera, ...parts }) {
+  const home = lan
+    ? h("img", { src: "icon.svg", alt: "", width: 34, height: 34 })
+    : h("a", { id: "back", class: "round", href: "#/", "aria-label": "All robots" }, icon("back"));
+  const sticks = h(
+    "div",
+    { class: "sticks" },
+    panel("Drive", "drive-title", stick, h("div", { class: "pad-foot" }, gentle)),
+    panel("Look", "look-title", camera.pad, camera.foot),
+  );
+  const controls = h(
+    "div",
+    { class: "controls" },
+    sticks,
+    h("p", { class: "keys" }, "Arrow keys or W A S D drive, Esc stops"),
+    parts.stops,
+    parts.treat,
+    panel("Lights", "lights-title", parts.lights),
+  );
+  const stage = h("section", { class: "stage", "aria-label": "Video" }, video, h("div", { class: "stage-art" }));
+  stage.append(stateLine, watch);
+  const main = h("main", { class: "robot-grid" }, stage, readings, controls);
+  main.append(panel("What happened", "events-title", parts.events));
+  return [h("header", { class: "bar" }, home, name, presence), main];
+}

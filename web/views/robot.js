@@ -1,0 +1,194 @@
+// One robot: its picture, the sticks, stop, treats, lights, readings and news.
+
+import { cameraPad } from "../controls/camera.js";
+import { eventList } from "../controls/eventlist.js";
+import { joystick } from "../controls/joystick.js";
+import { ledPanel } from "../controls/led.js";
+import { readings } from "../controls/readings.js";
+import { stopBar } from "../controls/stop.js";
+import { treatButton } from "../controls/treat.js";
+import { h, icon, toast } from "../dom.js";
+import { Driver } from "../drive.js";
+import { sentence } from "../format.js";
+import { RobotLink } from "../link.js";
+import { VideoSession } from "../session.js";
+import { feed } from "./feed.js";
+import { layout } from "./layout.js";
+
+const TELEMETRY_EVERY_MS = 10_000;
+const GENTLE = 0.5; // of full speed, for small rooms and first drives
+const HALTING = new Set(["EMERGENCY_STOPPED", "NOT_AUTHORIZED", "NOT_PAIRED", "BUSY"]); // holding on is of no use
+
+/** The stick with its driver, and the stops that lock it. */
+function driving(link, root, onRefusal) {
+  const refused = (error) => {
+    if (error === null || error.code === "STALE_COMMAND") return;
+    if (HALTING.has(error.code)) stick.letGo();
+    onRefusal(error);
+  };
+  const driver = new Driver({
+    send: (speeds, watched) => {
+      if (watched) link.watchedMotion("motor", speeds).then(refused);
+      else link.motion("motor", speeds);
+    },
+    zero: () => link.zero(),
+    blocked: () => stops.latched !== "off" || link.path === "none",
+  });
+  const stick = joystick(driver);
+  const stops = stopBar(link, {
+    onStop: () => stick.letGo(),
+    onChange: (latched) => {
+      root.dataset.estop = latched === "on" ? "on" : "off";
+      stick.element.classList.toggle("blocked", latched !== "off");
+    },
+  });
+  const gentle = h("button", { id: "gentle", type: "button", class: "quiet", "aria-pressed": "false" }, "Gentle");
+  gentle.addEventListener("click", () => {
+    driver.scale = driver.scale === 1 ? GENTLE : 1;
+    gentle.setAttribute("aria-pressed", String(driver.scale !== 1));
+  });
+  return { stick, stops, gentle };
+}
+
+/** The video with its Watch button and the line that tells how it stands. */
+function watching({ socket, deviceId, link, root }) {
+  const video = h("video", { id: "video", playsinline: true, autoplay: true, "aria-label": "Robot's camera" });
+  video.muted = true;
+  const send = (frame) => socket.send(frame);
+  const session = new VideoSession({ video, deviceId, send, online: () => link.reachable });
+  const watch = h("button", { id: "watch", type: "button", class: "watch" });
+  const stateLine = h("p", { id: "state", class: "state", role: "status" });
+  watch.addEventListener("click", () => (session.wanted ? session.stop() : session.start()));
+  const show = () => {
+    if (root.dataset.video !== session.state || !watch.hasChildNodes()) {
+      root.dataset.video = session.state;
+      watch.replaceChildren(icon(session.wanted ? "square" : "play"), session.wanted ? "Stop watching" : "Watch");
+      stateLine.setAttribute("aria-live", session.state === "live" ? "off" : "polite"); // figures are not read out
+    }
+    stateLine.textContent = session.detail;
+    stateLine.hidden = session.detail === "";
+  };
+  session.addEventListener("state", show);
+  session.addEventListener("control", ({ detail }) => link.setChannel(detail));
+  show();
+  return { session, video, watch, stateLine };
+}
+
+/** How the robot is reached, in a word or two. */
+function pathWords(link, lan) {
+  if (link.path === "datachannel") return "Direct control";
+  if (!link.socket.ready) return "Reconnecting…";
+  if (!link.reachable) return "Offline";
+  return lan ? "Connected" : "Control by server";
+}
+
+/** `deviceId` is null on the robot's own page. */
+export function robotView({ socket, deviceId, onRefused }) {
+  const lan = deviceId === null;
+  const link = new RobotLink({ socket, deviceId });
+  const root = h("div", { id: "robot", class: "page robot", "data-video": "off", "data-estop": "off" });
+  const complaint = (error) => {
+    if (error.code === "EMERGENCY_STOPPED") stops.learn();
+    else toast(sentence(error), "warning");
+  };
+  const { stick, stops, gentle } = driving(link, root, complaint);
+  const { session, video, watch, stateLine } = watching({ socket, deviceId, link, root });
+  const info = readings();
+  const log = eventList();
+  const treat = treatButton(link, { onGiven: (left) => info.update({ treats_remaining: left }) });
+  const name = h("h1", { id: "robot-name" }, lan ? "Your robot" : deviceId);
+  const presence = h("span", { id: "presence", class: "presence" });
+
+  const known = (values) => {
+    info.update(values);
+    if (typeof values.treats_remaining === "number") treat.remaining(values.treats_remaining);
+  };
+  const showPath = () => {
+    if (link.path === "none") stick.letGo();
+    root.dataset.control = link.path;
+    root.dataset.online = socket.ready && link.reachable ? "yes" : "no";
+    presence.replaceChildren(h("i", { class: "dot" }), pathWords(link, lan));
+  };
+  link.addEventListener("path", showPath);
+
+  let told = false; // the socket's word on presence is newer than the list's
+  const reachable = (online) => {
+    const before = link.reachable;
+    link.setReachable(online);
+    if (online) session.wayBack();
+    if (online && !before) news.readings();
+  };
+  const presenceTold = (message) => {
+    const online = message.data.is_online;
+    if (told && online !== link.reachable) log.add(message); // only a change is news
+    told = true;
+    reachable(online);
+  };
+  const named = (device) => {
+    name.textContent = device.name;
+    if (!told) reachable(device.is_online);
+  };
+  const news = feed({ lan, deviceId, link, log, known, named, onRefused });
+
+  const event = (message) => {
+    const { event: kind, data = {} } = message;
+    if (kind === "device_status") presenceTold(message);
+    else log.add(message);
+    if (kind === "status") known(data);
+    if (kind === "treat" || kind === "treat_dispensed") {
+      known({ treats_remaining: data.remaining ?? message.remaining }); // robots in the field put it beside `event`
+    }
+  };
+  const heard = (message) => {
+    if (message.type === "command_result" || (message.type === "error" && message.id !== undefined)) {
+      link.handle(message);
+      return;
+    }
+    const about = message.device_id ?? message.data?.device_id ?? deviceId;
+    if (!lan && about !== deviceId) return;
+    if (message.event !== undefined) event(message);
+    else if (message.type === "battery") {
+      known({ battery: message.level, temperature: message.temperature, is_charging: message.charging });
+    } else if (message.type === "mode_changed") {
+      log.add({ event: "mode_changed", data: message, timestamp: Date.now() / 1000 });
+    } else if (!session.handle(message) && message.type === "error") complaint(message);
+  };
+  session.addEventListener("event", ({ detail }) => heard(detail));
+
+  const onOpen = () => {
+    showPath();
+    session.wayBack();
+    news.readings();
+    news.missed();
+  };
+  const onLost = () => {
+    showPath();
+    session.wayLost();
+  };
+  const listeners = [
+    [socket, "message", ({ detail }) => heard(detail)],
+    [socket, "open", onOpen],
+    [socket, "lost", onLost],
+    [globalThis, "pagehide", () => session.pause()],
+    [globalThis, "pageshow", (shown) => shown.persisted && session.wayBack()],
+    [globalThis, "keydown", (key) => key.code === "Escape" && stops.stop()],
+  ];
+  for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
+  const timer = setInterval(news.readings, TELEMETRY_EVERY_MS);
+
+  const parts = { stops: stops.element, treat: treat.element, lights: ledPanel(link), events: log.element };
+  const shown = { lan, name, presence, video, stateLine, watch, gentle, stick: stick.element, camera: cameraPad(link) };
+  root.append(...layout({ ...shown, ...parts, readings: info.element }));
+  showPath();
+  news.introduce();
+  if (socket.ready) onOpen();
+
+  const remove = () => {
+    clearInterval(timer);
+    for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
+    stick.remove();
+    link.cancelUrgent();
+    session.stop();
+  };
+  return { element: root, remove };
+}

@@ -1,0 +1,122 @@
+// The robots of this account, with their state as it changes, and pairing a new one.
+
+import { pair, robots } from "../api.js";
+import { field, h, icon, toast } from "../dom.js";
+import { sentence } from "../format.js";
+
+const UNKNOWN_CODE = "This code is not known. It may be old: ask the robot for a new one.";
+const ROLES = { driver: "shared with you", viewer: "shared with you, watch only" };
+
+export function robotsView({ socket, onSignOut, onRefused }) {
+  const list = h("ul", { id: "robots", class: "robots", "aria-label": "Robots" });
+  const online = new Map(); // newer than what the list said
+
+  const card = (device) => {
+    const isOnline = online.get(device.device_id) ?? device.is_online;
+    return h(
+      "li",
+      {},
+      h(
+        "a",
+        {
+          class: "card robot-card",
+          href: `#/robot/${encodeURIComponent(device.device_id)}`,
+          "data-device": device.device_id,
+          "data-online": isOnline ? "yes" : "no",
+        },
+        h("img", { src: "icon.svg", alt: "", width: 52, height: 52 }),
+        h(
+          "span",
+          { class: "robot-words" },
+          h("strong", {}, device.name),
+          h(
+            "span",
+            { class: "presence" },
+            h("i", { class: "dot" }),
+            isOnline ? "Online" : "Offline",
+            ROLES[device.role] ? ` · ${ROLES[device.role]}` : null,
+          ),
+        ),
+        icon("chevron"),
+      ),
+    );
+  };
+  let devices = null; // not known yet
+  const show = () => {
+    const empty = h("li", { class: "empty" }, "No robot yet. Pair the first one below.");
+    list.replaceChildren(...(devices?.length ? devices.map(card) : [empty]));
+  };
+  const load = async () => {
+    try {
+      devices = await robots();
+      show();
+    } catch (error) {
+      if (error.status === 401) onRefused("Please sign in again.");
+      else list.replaceChildren(h("li", { class: "empty problem", role: "alert" }, sentence(error)));
+    }
+  };
+
+  const code = h("input", {
+    id: "pairing-code",
+    required: true,
+    minlength: 6,
+    maxlength: 16,
+    autocomplete: "off",
+    autocapitalize: "characters",
+    spellcheck: "false",
+  });
+  const submit = h("button", { id: "pair", type: "submit", class: "primary" }, "Pair");
+  const problem = h("p", { id: "problem", class: "problem", role: "alert" });
+  const form = h(
+    "form",
+    { class: "card form pair" },
+    h("h2", {}, "Pair a robot"),
+    h("div", { class: "row" }, field("Code on the robot", code), submit),
+    problem,
+  );
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    problem.textContent = "";
+    submit.disabled = true;
+    try {
+      await pair(code.value.replaceAll(/\s/g, "").toUpperCase());
+      code.value = "";
+      toast("Paired. Say hello to your robot.");
+      await load();
+    } catch (error) {
+      problem.textContent = error.code === "NOT_FOUND" ? UNKNOWN_CODE : sentence(error);
+    } finally {
+      submit.disabled = false;
+    }
+  });
+
+  const heard = ({ detail: message }) => {
+    if (message.event !== "device_status") return;
+    const { device_id: id, is_online: isOnline } = message.data;
+    online.set(id, isOnline);
+    if (devices === null) return;
+    if (devices.some((device) => device.device_id === id)) show();
+    else load();
+  };
+  const back = () => {
+    online.clear();
+    if (devices !== null) load();
+  };
+  socket.addEventListener("message", heard);
+  socket.addEventListener("open", back);
+  list.replaceChildren(h("li", { class: "empty" }, "Looking for your robots…"));
+  load();
+
+  const header = h(
+    "header",
+    { class: "bar" },
+    h("img", { src: "icon.svg", alt: "", width: 34, height: 34 }),
+    h("h1", {}, "Your robots"),
+    h("button", { id: "sign-out", type: "button", class: "text", on: { click: onSignOut } }, "Sign out"),
+  );
+  const remove = () => {
+    socket.removeEventListener("message", heard);
+    socket.removeEventListener("open", back);
+  };
+  return { element: h("div", { class: "page" }, header, h("main", {}, list, form)), remove };
+}

@@ -54,7 +54,7 @@ class Link(Generic[D]):
         call_soon: runs something on the process's loop, from any thread.
         call_later: the same, after some seconds.
         up: told, on the loop, about devices that were opened.
-        down: told about devices that failed, when they are dropped already.
+        down: told why there are none: they failed and are dropped already, or could not be opened.
         beside: runs what may block beside the loop.
     """
 
@@ -121,6 +121,10 @@ class Link(Generic[D]):
         except HardwareError as error:
             failure = error
             self._call_soon(lambda: self._failed(failure))
+        except Exception as error:
+            log.exception("opening the devices failed")
+            bug = HardwareError(f"opening the devices failed: {error!r}")
+            self._call_soon(lambda: self._failed(bug))
         else:
             self._call_soon(lambda: self._opened(devices))
 
@@ -139,10 +143,11 @@ class Link(Generic[D]):
         self.trouble = str(error)
         self._call_later(self._wait_s, self.open)
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+        self._down(error)
 
 
 def abandon_factory(factory: Factory) -> None:
-    """Drop a dead connection. pigpio's own `stop` would write to it, and its notification thread spin on it."""
+    """Drop a connection that may be dead: nothing is written, and its threads and sockets are gone."""
     if not isinstance(factory, PiGPIOFactory) or factory.connection is None:
         return
     client = factory.connection
@@ -150,12 +155,11 @@ def abandon_factory(factory: Factory) -> None:
     if notify is not None:
         notify.go = False
         _shut(notify.sl.s)
-    client.sl.s.close()
-    client.sl.s = None
+    client.stop()
 
 
-def _shut(sock: socket.socket) -> None:
+def _shut(sock: Any) -> None:
     try:
-        sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it, which then closes it
+        sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it, and ends it
     except OSError as error:
         log.debug("the notification socket was closed already: %s", error)

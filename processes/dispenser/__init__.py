@@ -1,0 +1,1 @@
+"""Treats, counted truly, and lights."""

@@ -1,0 +1,1 @@
+"""Motors, pan and tilt: the only process that moves the robot."""

@@ -1,0 +1,341 @@
+"""Motion on the in-memory bus: what a command, a lost daemon or a silent guard does to the pins."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from bus.base import Latest
+from bus.memory import MemoryHub
+from bus.messages import Beat, Fault, Origin, SessionEnd
+from bus.topics import COMMAND_TOPICS, DRIVER_GONE, FAULTS, GUARD_BEAT, MOTION_BEAT, MOTION_STATE
+from contract.commands import Driven, Motor, Nothing, Pointed, Servo
+from contract.errors import ContractError
+from hardware.config import ServoConfig, ServosConfig
+from hardware.errors import HardwareError
+from processes.motion.config import HeadConfig, MotionConfig
+from processes.motion.driver import LatchFile
+from processes.motion.service import MotionService
+
+APP = Origin("datachannel", "phone")
+CLAMP = 0.7
+
+
+class FakeMotors:
+    def __init__(self) -> None:
+        self.duty = (0.0, 0.0)
+        self.writes = 0
+        self.broken = False
+
+    def _write(self, left: float, right: float) -> tuple[float, float]:
+        if self.broken:
+            raise HardwareError("the daemon hung up")
+        self.writes += 1
+        self.duty = (left, right)
+        return self.duty
+
+    def set(self, left: float, right: float) -> tuple[float, float]:
+        return self._write(min(max(left, -CLAMP), CLAMP), min(max(right, -CLAMP), CLAMP))
+
+    def stop(self) -> None:
+        self._write(0.0, 0.0)
+
+    def close(self) -> None:
+        self.stop()
+
+
+class FakeServo:
+    def __init__(self) -> None:
+        self.deg: float | None = None
+
+    def set_deg(self, deg: float) -> float:
+        self.deg = deg
+        return deg
+
+    def release(self) -> None:
+        self.deg = None
+
+    def close(self) -> None:
+        self.release()
+
+
+class FakeBody:
+    def __init__(self) -> None:
+        self.motors = FakeMotors()
+        self.pan = FakeServo()
+        self.tilt = FakeServo()
+        self.answers = True
+        self.given_back = self.abandoned = False
+
+    def check(self) -> None:
+        if not self.answers:
+            raise HardwareError("the pins no longer answer")
+
+    def close(self) -> None:
+        self.motors.close()
+        self.given_back = True
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+class Robot:
+    """Motion with a guard, an app, and pins that can break."""
+
+    def __init__(self, tmp_path: Path, config: MotionConfig | None = None) -> None:
+        self.hub = MemoryHub()
+        self.bodies: list[FakeBody] = []
+        self.reachable = True
+        self.latch = LatchFile(tmp_path / "emergency_stop")
+        self.guard = self.hub.bus("guard")
+        self.guard_timer = self.guard.every(0.05, lambda: self.guard.publish(GUARD_BEAT, Beat(1)))
+        self.app = self.hub.bus("webrtc")
+        self.state = Latest(self.app, MOTION_STATE)
+        self.faults: list[Fault] = []
+        self.app.subscribe(FAULTS["motion"], lambda message: self.faults.append(message.value))
+        self.service = self.start(config or MotionConfig())
+        self.hub.advance(0.1)
+
+    def start(self, config: MotionConfig) -> MotionService:
+        servos = ServosConfig(tilt=ServoConfig(gpio=6, limit_deg=20.0))
+        bus = self.hub.bus("motion")
+        return MotionService(bus, config, servos, self.open_body, self.latch, beside=lambda call: call())
+
+    def open_body(self) -> FakeBody:
+        if not self.reachable:
+            raise HardwareError("no pigpio daemon answers")
+        self.bodies.append(FakeBody())
+        return self.bodies[-1]
+
+    @property
+    def body(self) -> FakeBody:
+        return self.bodies[-1]
+
+    @property
+    def duty(self) -> tuple[float, float]:
+        return self.body.motors.duty
+
+    def ask(self, command: str, body: Struct | None = None, origin: Origin | None = APP) -> Any:
+        future: Future[Any] = self.app.request(COMMAND_TOPICS[command], body or Nothing(), origin=origin)
+        self.hub.run()
+        return future.result(0)
+
+    def refused(self, command: str, body: Struct | None = None, origin: Origin = APP) -> ContractError:
+        with pytest.raises(ContractError) as refusal:
+            self.ask(command, body, origin)
+        return refusal.value
+
+    def full_speed(self) -> None:
+        for _ in range(10):
+            self.ask("motor", Motor(1.0, 1.0))
+            self.hub.advance(0.05)
+        assert self.duty == (CLAMP, CLAMP)
+
+
+@pytest.fixture
+def robot(tmp_path: Path) -> Robot:
+    return Robot(tmp_path)
+
+
+def test_the_answer_tells_the_duty_that_was_written(robot: Robot) -> None:
+    driven = robot.ask("motor", Motor(1.0, -1.0))
+    assert driven == Driven(0.15, -0.15)
+    assert robot.duty == (0.15, -0.15)
+
+
+def test_the_answer_at_full_speed_tells_the_clamp(robot: Robot) -> None:
+    robot.full_speed()
+    assert robot.ask("motor", Motor(1.0, 1.0)) == Driven(CLAMP, CLAMP)
+
+
+def test_the_pins_are_written_only_when_something_changes(robot: Robot) -> None:
+    robot.full_speed()
+    writes = robot.body.motors.writes
+    robot.ask("motor", Motor(1.0, 1.0))
+    robot.hub.advance(0.1)
+    assert robot.body.motors.writes == writes
+
+
+def test_the_deadman_stops_the_motors(robot: Robot) -> None:
+    robot.full_speed()
+    robot.hub.advance(0.42)
+    assert robot.duty == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("command", ["stop", "emergency_stop"])
+def test_anyone_may_stop(robot: Robot, command: str) -> None:
+    robot.full_speed()
+    robot.ask(command, origin=Origin("cloud", "somebody", role="viewer"))
+    assert robot.duty == (0.0, 0.0)
+
+
+def test_stop_writes_zero_even_where_zero_is(robot: Robot) -> None:
+    writes = robot.body.motors.writes
+    robot.ask("stop")
+    assert robot.body.motors.writes == writes + 1
+
+
+def test_a_session_that_ends_stops_its_motors(robot: Robot) -> None:
+    robot.full_speed()
+    robot.app.request(DRIVER_GONE, SessionEnd(APP))
+    robot.hub.run()
+    assert robot.duty == (0.0, 0.0)
+
+
+def test_the_emergency_stop_outlives_a_restart(robot: Robot) -> None:
+    robot.ask("emergency_stop")
+    robot.hub.kill("motion")
+    robot.start(MotionConfig())
+    robot.hub.advance(0.2)
+    assert robot.refused("motor", Motor(1.0, 1.0)).code == "EMERGENCY_STOPPED"
+    robot.ask("release")
+    assert not robot.latch.is_set()
+    robot.ask("motor", Motor(1.0, 1.0))
+
+
+def test_the_emergency_stop_stops_the_head_too(robot: Robot) -> None:
+    robot.ask("servo", Servo(pan=90.0))
+    robot.hub.advance(0.1)
+    robot.ask("emergency_stop")
+    stood = robot.body.pan.deg
+    robot.hub.advance(0.5)
+    assert robot.body.pan.deg == stood
+
+
+def test_an_emergency_stop_that_is_not_kept_still_stops(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object, __: bool) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(LatchFile, "put", full)
+    robot.full_speed()
+    robot.ask("emergency_stop")
+    assert robot.duty == (0.0, 0.0)
+    assert robot.refused("motor", Motor(1.0, 1.0)).code == "EMERGENCY_STOPPED"
+    assert robot.hub.buses["motion"].counters["motion.latch_not_kept"] >= 1
+
+
+def test_a_silent_guard_stops_the_motors(robot: Robot) -> None:
+    robot.full_speed()
+    robot.guard_timer.cancel()
+    robot.ask("motor", Motor(1.0, 1.0))
+    robot.hub.advance(0.25)
+    assert robot.duty == (0.0, 0.0)
+    refusal = robot.refused("motor", Motor(1.0, 1.0))
+    assert (refusal.code, refusal.status) == ("MOTOR_FAULT", 503)
+
+
+def test_a_driver_loses_no_words_over_a_short_silence_of_guard(robot: Robot) -> None:
+    robot.guard_timer.cancel()
+    robot.hub.advance(0.5)
+    robot.guard.every(0.05, lambda: robot.guard.publish(GUARD_BEAT, Beat(1)))
+    robot.hub.advance(2.0)
+    assert robot.faults == []
+
+
+def test_a_fault_that_lasts_is_told_once_and_when_it_is_over(robot: Robot) -> None:
+    robot.guard_timer.cancel()
+    robot.hub.advance(5.0)
+    assert [(fault.code, fault.active) for fault in robot.faults] == [("MOTOR_FAULT", True)]
+    robot.guard.every(0.05, lambda: robot.guard.publish(GUARD_BEAT, Beat(1)))
+    robot.hub.advance(1.0)
+    assert [fault.active for fault in robot.faults] == [True, False]
+
+
+def test_a_write_that_fails_is_answered_as_a_fault_and_the_pins_are_opened_again(robot: Robot) -> None:
+    robot.full_speed()
+    robot.body.motors.broken = True
+    refusal = robot.refused("motor", Motor(0.3, 0.3))
+    assert (refusal.code, refusal.status) == ("MOTOR_FAULT", 503)
+    assert robot.body.abandoned
+    robot.hub.advance(0.2)
+    assert len(robot.bodies) == 2
+    assert robot.duty == (0.0, 0.0)
+    assert robot.ask("motor", Motor(1.0, 1.0)) == Driven(0.15, 0.15)
+
+
+def test_a_stop_that_could_not_be_written_is_not_answered_with_success(robot: Robot) -> None:
+    robot.full_speed()
+    robot.body.motors.broken = True
+    assert robot.refused("stop").code == "MOTOR_FAULT"
+
+
+def test_a_daemon_that_is_gone_is_noticed_at_rest_and_tried_again_with_backoff(robot: Robot) -> None:
+    robot.reachable = False
+    robot.body.answers = False
+    robot.hub.advance(10.0)
+    assert robot.refused("motor", Motor(1.0, 1.0)).code == "MOTOR_FAULT"
+    assert robot.refused("servo", Servo(pan=1.0)).code == "MOTOR_FAULT"
+    assert robot.state.message is not None
+    assert "no pigpio daemon" in (robot.state.message.value.fault or "")
+    robot.reachable = True
+    robot.hub.advance(2.5)
+    assert robot.ask("motor", Motor(1.0, 1.0)) == Driven(0.15, 0.15)
+
+
+def test_the_head_turns_smoothly_to_within_its_units_limits(robot: Robot) -> None:
+    assert robot.body.pan.deg is None
+    assert robot.ask("servo", Servo(pan=45.0, tilt=40.0)) == Pointed(45.0, 20.0)
+    assert robot.body.pan.deg is not None
+    assert robot.body.pan.deg < 5
+    robot.hub.advance(2.0)
+    assert (robot.body.pan.deg, robot.body.tilt.deg) == (45.0, 20.0)
+    assert robot.ask("servo_center") == Pointed(0.0, 0.0)
+    robot.hub.advance(2.0)
+    assert (robot.body.pan.deg, robot.body.tilt.deg) == (0.0, 0.0)
+
+
+def test_one_angle_leaves_the_other(robot: Robot) -> None:
+    robot.ask("servo", Servo(tilt=10.0))
+    assert robot.ask("servo", Servo(pan=-30.0)) == Pointed(-30.0, 10.0)
+
+
+def test_a_farther_source_may_not_turn_the_head_of_a_nearer_one(robot: Robot) -> None:
+    robot.ask("servo", Servo(pan=10.0))
+    assert robot.refused("servo", Servo(pan=-10.0), Origin("cloud", "web")).code == "BUSY"
+    robot.hub.advance(0.5)
+    robot.ask("servo", Servo(pan=-10.0), Origin("cloud", "web"))
+
+
+def test_the_head_rests_without_pulses_where_that_is_configured(tmp_path: Path) -> None:
+    robot = Robot(tmp_path, MotionConfig(head=HeadConfig(release_after_s=1.0)))
+    robot.ask("servo", Servo(pan=20.0))
+    robot.hub.advance(0.8)
+    assert robot.body.pan.deg == 20.0
+    robot.hub.advance(2.0)
+    assert robot.body.pan.deg is None
+
+
+def test_a_command_from_inside_the_robot_ranks_last(robot: Robot) -> None:
+    robot.ask("motor", Motor(0.1, 0.1))
+    with pytest.raises(ContractError, match="BUSY"):
+        robot.ask("motor", Motor(0.1, 0.1), origin=None)
+
+
+def test_state_and_beat_are_published_from_the_loop(robot: Robot) -> None:
+    beats: list[int] = []
+    states: list[float] = []
+    robot.app.subscribe(MOTION_BEAT, lambda message: beats.append(message.value.pid))
+    robot.app.subscribe(MOTION_STATE, lambda message: states.append(message.value.left))
+    robot.hub.run()
+    beats.clear()
+    states.clear()
+    robot.hub.advance(2.0)
+    assert len(beats) == pytest.approx(40, abs=2)
+    assert set(beats) == {os.getpid()}
+    assert len(states) == pytest.approx(10, abs=1)
+    robot.full_speed()
+    assert robot.state.message is not None
+    assert robot.state.message.value.driver == APP
+    assert robot.state.message.value.left == CLAMP
+
+
+def test_closing_brings_the_motors_to_zero(robot: Robot) -> None:
+    robot.full_speed()
+    robot.service.close()
+    assert robot.duty == (0.0, 0.0)
+    assert robot.body.given_back

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
 
+import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -97,6 +98,12 @@ class Demo:
         info = self.supervisor.getProcessInfo(process)
         return int(info["pid"]) if info["statename"] == "RUNNING" else 0
 
+    def relay_workers(self) -> list[int]:
+        """The pids of the relay's workers: the children of the demo's gunicorn."""
+        children = psutil.Process(self.process.pid).children()
+        masters = [child for child in children if "relay.app:create_app()" in child.cmdline()]
+        return [worker.pid for master in masters for worker in master.children()]
+
     def close(self) -> None:
         if self._bus is not None:
             self._bus.stop()
@@ -176,7 +183,9 @@ class Driver:
         self.page.mouse.up()
 
     def treats_left(self) -> int:
-        return int(self.page.inner_text("#treats-left"))
+        """What the button says; -1 while it says nothing."""
+        number = re.search(r"\d+", self.page.inner_text("#treats-left"))
+        return int(number[0]) if number else -1
 
     def breathe(self) -> None:
         self.page.wait_for_timeout(10)

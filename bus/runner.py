@@ -9,13 +9,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import ctypes
 import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +34,7 @@ from bus.zeromq import ZmqBus
 T = TypeVar("T")
 
 HEARTBEAT_S = 0.5
+BUS_STOP_S = 2.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 log = logging.getLogger(__name__)
@@ -91,6 +96,57 @@ def run(name: str, build: Callable[[Context], None]) -> None:
         log.error("%s", error)
         sys.exit(2)
     log.info("stopped")
+
+
+def run_async(name: str, build: Callable[[Context], AbstractAsyncContextManager[None]]) -> None:
+    """Start the process `name`, whose work is done on asyncio's loop: `async with build(context)` until it is told to
+    stop. The bus runs in a thread of its own, and its handlers there; the heartbeat comes from asyncio's loop.
+
+    Exits 0 after SIGTERM or SIGINT, 2 with a readable message when a setting or the machine is wrong.
+    """
+    config_path = parse_arguments(name)
+    log_to_stderr(name)
+    die_with_parent()
+    try:
+        asyncio.run(_serve(open_context(name, config_path), build))
+    except BusError as error:
+        log.error("%s", error)
+        sys.exit(2)
+    log.info("stopped")
+
+
+async def _serve(context: Context, build: Callable[[Context], AbstractAsyncContextManager[None]]) -> None:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    bus_thread: threading.Thread | None = None
+    try:
+        async with build(context):
+            bus_thread = context.bus.start()
+            log.info("running, pid %d", os.getpid())
+            await _beat_until(stopping, context.bus, bus_thread)
+    finally:
+        context.close()
+        context.bus.stop()
+        if bus_thread is not None:
+            await asyncio.to_thread(bus_thread.join, BUS_STOP_S)
+
+
+async def _beat_until(stopping: asyncio.Event, bus: Bus, bus_thread: threading.Thread) -> None:
+    """Publish the heartbeat from this loop, with its own lag, until `stopping` is set.
+
+    Raises:
+        BusError: the bus's thread has ended.
+    """
+    publish_beat = heartbeat(bus)
+    while not stopping.is_set():
+        if not bus_thread.is_alive():
+            raise BusError("The bus's loop has ended; the log above says why.")
+        publish_beat()
+        due = time.monotonic() + HEARTBEAT_S
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), HEARTBEAT_S)
+        bus.loop_lag_s = max(bus.loop_lag_s, time.monotonic() - due)
 
 
 def parse_arguments(name: str) -> Path:

@@ -72,6 +72,14 @@ def data_dir(config: dict[str, Any]) -> Path:
     return (ROOT / chosen).resolve()
 
 
+def device_id(config: dict[str, Any]) -> str | None:
+    """The name the relay knows this robot by: DEVICE_ID of the environment, else `cloudlink.device_id`."""
+    cloudlink = config.get("cloudlink")
+    configured = cloudlink.get("device_id") if isinstance(cloudlink, dict) else None
+    chosen = os.environ.get("DEVICE_ID") or configured
+    return None if chosen is None else str(chosen)
+
+
 class RobotSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The `robot` section.
 

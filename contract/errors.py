@@ -51,11 +51,11 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after_s: float | None = None
 
 
-class ErrorReply(msgspec.Struct, frozen=True):
+class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
     """The body of every HTTP error, on the robot and on the relay."""
 
-    error: ErrorBody
     success: bool = False
+    error: ErrorBody
 
 
 class ContractError(Exception):
@@ -90,4 +90,4 @@ class ContractError(Exception):
 
     def reply(self) -> ErrorReply:
         """The error as an HTTP body."""
-        return ErrorReply(self.body)
+        return ErrorReply(error=self.body)

@@ -59,10 +59,10 @@ class LedColorBody(Struct, frozen=True):
     b: ColorByte
 
 
-class TreatReply(Struct, frozen=True):
+class TreatReply(Struct, frozen=True, kw_only=True):
+    success: bool = True
     remaining: Count
     confirmed: bool
-    success: bool = True
 
 
 class ModeReply(Struct, frozen=True):
@@ -206,18 +206,18 @@ class DeviceRegister(Struct, frozen=True):
     firmware_version: str | None = None
 
 
-class DeviceRegistered(Struct, frozen=True):
-    websocket_url: str
+class DeviceRegistered(Struct, frozen=True, kw_only=True):
     success: bool = True
+    websocket_url: str
 
 
 class Pair(Struct, frozen=True):
     pairing_code: PairingCode
 
 
-class PairReply(Struct, frozen=True):
-    device_id: str
+class PairReply(Struct, frozen=True, kw_only=True):
     success: bool = True
+    device_id: str
 
 
 class DeviceRef(Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 Speed = Annotated[float, Meta(ge=-1.0, le=1.0, description="fraction of full speed, forward is positive")]
-PanDeg = Annotated[float, Meta(ge=-90.0, le=90.0, description="degrees, left is positive")]
+PanDeg = Annotated[float, Meta(ge=-90.0, le=90.0, description="degrees, right is positive")]
 TiltDeg = Annotated[float, Meta(ge=-45.0, le=45.0, description="degrees, up is positive")]
 ColorByte = Annotated[int, Meta(ge=0, le=255, description="colour component")]
 VolumePct = Annotated[int, Meta(ge=0, le=100, description="percent")]

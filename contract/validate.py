@@ -83,6 +83,8 @@ def explain(type_: Any, complaint: str) -> str:
     what, at, path = complaint.partition(" - at `$")
     if not at and what.endswith("."):
         return what  # a struct's own sentence says what is accepted
+    if " matching regex " in what:
+        what = "it is not written as it has to be"
     field = path.rstrip("`").lstrip(".")
     subject = f"`{field}`: " if field else ""
     return f"{subject}{what[:1].lower()}{what[1:]}. Accepted: {accepted(type_)}."

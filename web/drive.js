@@ -49,11 +49,14 @@ export class Driver {
       this.release();
       return;
     }
+    const stood = this.speeds.left === 0 && this.speeds.right === 0;
     this.speeds = mix(x, y, { top: this.scale });
-    if (this.held) return;
-    this.sent = 0;
+    const setsOff = stood && (this.speeds.left !== 0 || this.speeds.right !== 0);
+    if (this.held && !setsOff) return;
+    if (!this.held) this.sent = 0;
+    this.cancel(this.timer);
     this.timer = this.every(() => this.tick(), SEND_EVERY_MS);
-    this.tick();
+    this.tick(); // setting off does not wait for the next beat
   }
 
   tick() {

@@ -34,7 +34,7 @@ export const COMMANDS = {
     "role": "driver",
     "fields": {
       "pan": {
-        "description": "degrees, left is positive",
+        "description": "degrees, right is positive",
         "type": "number",
         "minimum": -90.0,
         "maximum": 90.0,

@@ -174,7 +174,7 @@ def test_treat_look_and_lights(page: Page, relay: Any, eventually: Eventually) -
     assert box is not None
     page.mouse.click(box["x"] + box["width"] * 0.92, box["y"] + box["height"] * 0.08)
     pointed = eventually(lambda: relay.commands("servo"))[-1][1]
-    assert (pointed["pan"], pointed["tilt"]) == (-90, 45)  # the robot counts pan to the left
+    assert (pointed["pan"], pointed["tilt"]) == (90, 45)
     page.click("#center")
     eventually(lambda: relay.commands("servo_center"))
 

@@ -122,9 +122,8 @@ def test_a_reader_that_was_lapped_knows(tmp_path: Path) -> None:
 def test_a_frame_that_failed_to_be_drawn_is_not_published(tmp_path: Path) -> None:
     writer, reader = FrameWriter(tmp_path, "main", WIDTH, HEIGHT), FrameReader(tmp_path, "main")
     good = writer.write(plain(1), 1)
-    with pytest.raises(RuntimeError), writer.slot(2) as place:
-        place[:10] = 50
-        raise RuntimeError
+    with pytest.raises(ValueError):
+        writer.write(np.zeros((10, 10), np.uint8), 2)
     frame = reader.latest()
     assert frame is not None
     assert frame.number == good.number
@@ -141,15 +140,14 @@ def test_no_torn_frame_is_taken_for_whole_while_the_writer_runs_at_full_speed(tm
             if frame is None:
                 continue
             number = frame.number
-            if whole % 4 == 0:
-                time.sleep(0.001)  # a slow reader: the writer comes round meanwhile
+            if number % 4 == 0:
+                time.sleep(0.002)  # a slow reader: the writer comes round meanwhile
             picture = frame.copy()
             if picture is None:
                 torn += 1
-                whole += whole % 4 == 0
-                continue
-            whole += 1
-            assert (picture == number % 251).all()
+            else:
+                whole += 1
+                assert (picture == number % 251).all()
         assert whole >= 300
         assert torn >= 3
     finally:
@@ -250,9 +248,3 @@ def test_a_ring_of_the_wrong_length_is_not_mapped(tmp_path: Path) -> None:
 def test_impossible_sizes_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
     with pytest.raises(FrameError, match="even"):
         FrameWriter(tmp_path, "main", *size)
-
-
-def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
-    writer = FrameWriter(tmp_path, "main", WIDTH, HEIGHT)
-    with pytest.raises(ValueError):
-        writer.write(np.zeros((10, 10), np.uint8), 1)

@@ -20,9 +20,9 @@ const slider = (id, label, limits) =>
     class: "pad-slider",
   });
 
-/** The panel "Look". Pan is positive to the left, as the robot counts it; the pad and slider follow the eye. */
+/** The panel "Look". Pan is positive to the right, tilt upwards. */
 export function cameraPad(link) {
-  const pan = slider("pan", "Pan, degrees to the right", { minimum: -PAN.maximum, maximum: -PAN.minimum });
+  const pan = slider("pan", "Pan, degrees to the right", PAN);
   const tilt = slider("tilt", "Tilt, degrees up", TILT);
   const knob = h("div", { class: "knob small" });
   const pad = h("div", { id: "look", class: "pad look" }, h("span", { class: "pad-mark" }), knob, pan, tilt);
@@ -36,7 +36,7 @@ export function cameraPad(link) {
     knob.style.setProperty("--y", (-tilt.valueAsNumber / TILT.maximum).toFixed(3));
     readout.value = `${degrees(pan.valueAsNumber)} / ${degrees(tilt.valueAsNumber)}`;
   };
-  const angles = () => ({ pan: -pan.valueAsNumber + 0, tilt: tilt.valueAsNumber });
+  const angles = () => ({ pan: pan.valueAsNumber, tilt: tilt.valueAsNumber });
   const point = () => {
     show();
     limit.push(angles());

@@ -1,0 +1,1 @@
+"""Video and the control channel to viewers: one encode for all, signalling, data channels."""

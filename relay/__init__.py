@@ -1,0 +1,1 @@
+"""The cloud relay: accounts, paired robots, and the messages between them."""

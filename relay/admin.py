@@ -1,0 +1,123 @@
+"""What an operator does from the command line: plain functions on the database, without the relay running."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+
+from relay.crypto import Passwords, Sealer, new_device_secret
+from relay.migrate import migrate
+
+__all__ = ["AdminError", "DeviceRow", "add_device", "add_user", "devices", "migrate", "new_user_id", "pair"]
+
+_DEVICE_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
+_EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
+MIN_PASSWORD_CHARS = 8
+
+
+class AdminError(ValueError):
+    """Something asked for cannot be done; the message says why and what is accepted."""
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """A robot, as listed for the operator."""
+
+    device_id: str
+    name: str
+    owner_email: str | None
+    last_seen: datetime | None
+
+
+def new_user_id() -> str:
+    return f"u_{secrets.token_hex(8)}"
+
+
+def add_user(database_url: str, email: str, password: str) -> str:
+    """Make the account, or set the password of the one there is (which ends its tokens). Returns its user_id.
+
+    Raises:
+        AdminError: the address or the password is not acceptable.
+    """
+    address = email.strip().lower()
+    if not _EMAIL.match(address):
+        raise AdminError(f"{email!r} is not an e-mail address.")
+    if len(password) < MIN_PASSWORD_CHARS:
+        raise AdminError(f"The password is too short. Accepted: {MIN_PASSWORD_CHARS} characters or more.")
+    passwords = Passwords()
+    with psycopg.connect(database_url) as connection:
+        known = connection.execute("SELECT user_id, password_hash FROM users WHERE email = %s", (address,)).fetchone()
+        if known is not None and passwords.verify(known[1], password):
+            return str(known[0])
+        row = connection.execute(
+            "INSERT INTO users (user_id, email, password_hash) VALUES (%s, %s, %s) "
+            "ON CONFLICT (email) DO UPDATE SET password_hash = excluded.password_hash, "
+            "token_version = users.token_version + 1 RETURNING user_id",
+            (new_user_id(), address, passwords.hash(password)),
+        ).fetchone()
+    if row is None:
+        raise AdminError("The account was not stored.")
+    return str(row[0])
+
+
+def add_device(
+    database_url: str, master_key: str, device_id: str | None = None, secret: str | None = None
+) -> tuple[str, str]:
+    """Make a robot's identity. Returns its id and its secret, which is shown this once and kept encrypted.
+
+    Args:
+        database_url: the relay's database.
+        master_key: the relay's MASTER_KEY.
+        device_id: made up when None.
+        secret: made up when None; given where a robot already has one.
+
+    Raises:
+        AdminError: the id is not acceptable, or taken.
+    """
+    chosen = device_id or f"wimz_{secrets.token_hex(6)}"
+    if not _DEVICE_ID.match(chosen):
+        raise AdminError(f"{chosen!r} is no device id. Accepted: 1 to 64 letters, digits, dots, dashes, underscores.")
+    device_secret = secret or new_device_secret()
+    with psycopg.connect(database_url) as connection:
+        added = connection.execute(
+            "INSERT INTO devices (device_id, sealed_secret, name) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (chosen, Sealer(master_key).seal(device_secret), chosen),
+        ).rowcount
+    if not added:
+        raise AdminError(f"There is already a device {chosen!r}. Choose another id.")
+    return chosen, device_secret
+
+
+def pair(database_url: str, email: str, device_id: str) -> None:
+    """Make the account the owner of the robot. Apps that are connected see it when they connect again.
+
+    Raises:
+        AdminError: there is no such account or robot, or the robot has another owner.
+    """
+    with psycopg.connect(database_url) as connection:
+        user = connection.execute("SELECT user_id FROM users WHERE email = %s", (email.strip().lower(),)).fetchone()
+        if user is None:
+            raise AdminError(f"There is no account {email!r}.")
+        device = connection.execute(
+            "SELECT owner_id FROM devices WHERE device_id = %s FOR UPDATE", (device_id,)
+        ).fetchone()
+        if device is None:
+            raise AdminError(f"There is no device {device_id!r}.")
+        if device[0] not in (None, user[0]):
+            raise AdminError(f"{device_id!r} has another owner, who has to unpair it first.")
+        connection.execute("UPDATE devices SET owner_id = %s WHERE device_id = %s", (user[0], device_id))
+        connection.execute("DELETE FROM pairing_codes WHERE device_id = %s", (device_id,))
+
+
+def devices(database_url: str) -> list[DeviceRow]:
+    """All robots, by id."""
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT device_id, name, email, last_seen FROM devices "
+            "LEFT JOIN users ON users.user_id = devices.owner_id ORDER BY device_id"
+        ).fetchall()
+    return [DeviceRow(*row) for row in rows]

@@ -1,0 +1,51 @@
+"""The relay as a Flask application.
+
+Run by `gunicorn --no-control-socket -c relay/gunicorn.conf.py 'relay.app:create_app()'`.
+"""
+
+from __future__ import annotations
+
+import psycopg.waiting
+from flask import Flask
+from gevent import monkey
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from relay import errors, rest, sockets, web
+from relay.config import Settings
+from relay.services import EXTENSION, Services
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application.
+
+    Args:
+        settings: from the environment when None.
+
+    Raises:
+        ConfigError: a setting is missing or unusable.
+    """
+    configured = settings or Settings.from_env()
+    app = Flask("relay", static_folder=None)
+    app.extensions[EXTENSION] = Services.make(configured)
+    app.url_map.strict_slashes = True
+    rest.register(app)
+    sockets.register(app)
+    web.register(app, configured.web_root)
+    errors.register(app)
+    if configured.trusted_proxies:
+        hops = configured.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    return app
+
+
+def check_patched() -> None:
+    """Refuse to run where one waiting connection would stop all others.
+
+    Raises:
+        RuntimeError: sockets are not gevent's, or psycopg waits in C (it was imported before the patching).
+    """
+    if not monkey.is_module_patched("socket") or psycopg.waiting.wait is getattr(psycopg.waiting, "wait_c", None):
+        raise RuntimeError(
+            "The relay runs in gunicorn's gevent worker, without --preload: Postgres and Redis have to wait "
+            "cooperatively. Start it with `wimz relay serve`."
+        )

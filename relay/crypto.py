@@ -1,0 +1,81 @@
+"""What the relay keeps secret: device secrets under a master key, passwords as argon2, codes as keyed hashes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+
+import argon2
+from cryptography.fernet import Fernet, InvalidToken
+
+CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
+"""Letters and digits that nobody mistakes for one another on a small screen (no 0 O 1 I L)."""
+CODE_LENGTH = 8
+DEVICE_SECRET_BYTES = 32
+
+
+class SealError(ValueError):
+    """A sealed value cannot be opened with this master key."""
+
+
+class Sealer:
+    """Keeps small secrets encrypted at rest (Fernet: AES-128-CBC with HMAC-SHA256).
+
+    Args:
+        master_key: any text of good entropy; the keys are derived from it.
+    """
+
+    def __init__(self, master_key: str) -> None:
+        key = hashlib.sha256(b"wimz relay: device secrets\0" + master_key.encode()).digest()
+        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+        self._code_key = hashlib.sha256(b"wimz relay: pairing codes\0" + master_key.encode()).digest()
+
+    def seal(self, secret: str) -> bytes:
+        return self._fernet.encrypt(secret.encode())
+
+    def open(self, sealed: bytes) -> str:
+        """The secret again.
+
+        Raises:
+            SealError: it was sealed with another master key, or is damaged.
+        """
+        try:
+            return self._fernet.decrypt(bytes(sealed)).decode()
+        except InvalidToken as error:
+            raise SealError(
+                "A device secret cannot be opened: MASTER_KEY is not the one it was stored with."
+            ) from error
+
+    def code_hash(self, code: str) -> bytes:
+        """What is stored of a pairing code: a keyed hash of its normal form."""
+        normal = code.upper().replace("-", "")
+        return hmac.new(self._code_key, normal.encode(), hashlib.sha256).digest()
+
+
+class Passwords:
+    """argon2id with the library's parameters (RFC 9106, low-memory profile). Slow by intent: keep it off the hub."""
+
+    def __init__(self) -> None:
+        self._hasher = argon2.PasswordHasher()
+        self._nobody = self._hasher.hash(secrets.token_hex(16))
+
+    def hash(self, password: str) -> str:
+        return self._hasher.hash(password)
+
+    def verify(self, stored: str | None, password: str) -> bool:
+        """Whether the password is right. Takes as long for an account that does not exist (`stored` None)."""
+        try:
+            self._hasher.verify(stored or self._nobody, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+        return stored is not None
+
+
+def new_device_secret() -> str:
+    return secrets.token_urlsafe(DEVICE_SECRET_BYTES)
+
+
+def new_pairing_code() -> str:
+    return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))

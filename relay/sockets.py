@@ -1,0 +1,205 @@
+"""The WebSocket endpoints: Flask-Sock does routing and handshake, then the socket goes to the gevent hub."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from flask import Flask, request
+from flask_sock import Sock
+from gevent import monkey
+from gevent.event import AsyncResult
+
+from contract import frames, validate
+from contract.errors import ContractError
+from contract.frames import CLOSE_AUTH_FAILED
+from relay import routing
+from relay.apps import AppSession
+from relay.auth import DeviceProof
+from relay.connection import Connection
+from relay.robots import RobotLink
+from relay.routing import AppSender
+from relay.services import Services, bearer, header_proof, services
+
+log = logging.getLogger(__name__)
+
+FIRST_FRAME_S = 10.0
+CLOSE_TRY_LATER = 1013
+_native_socket: type[socket.socket] = monkey.get_original("socket", "socket")
+
+
+class NoReader:
+    """Takes the place of simple-websocket's reading thread, which must not begin: the hub reads this socket."""
+
+    name = ""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        del target
+
+    def start(self) -> None:
+        return
+
+
+def register(app: Flask) -> None:
+    """Add the endpoints to the application."""
+    app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoReader}
+    sock = Sock()
+    sock.route("/ws/app")(_app)
+    sock.route("/ws/device")(_device)
+    sock.route("/ws")(_either)
+    sock.init_app(app)
+    app.before_request(_check_upgrade)
+
+
+def _check_upgrade() -> None:
+    """Refuse what is no WebSocket handshake (RFC 6455, 4.2.1), and decline all extensions."""
+    if request.url_rule is None or not request.url_rule.websocket:
+        return
+    if services().node.draining:
+        raise ContractError("UNAVAILABLE", "This relay is about to restart. Connect again.")
+    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    if request.headers.get("Sec-WebSocket-Version") != "13":
+        raise ContractError("INVALID_PARAMETER", "Sec-WebSocket-Version has to be 13.")
+    try:
+        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ContractError("INVALID_PARAMETER", "Sec-WebSocket-Key has to be base64.") from error
+    if len(key) != 16:
+        raise ContractError("INVALID_PARAMETER", "Sec-WebSocket-Key has to be 16 bytes in base64.")
+
+
+def _take(ws: Any, relay: Services, kind: str) -> Connection:
+    """The socket of a finished handshake, for the hub. Flask-Sock then closes its own descriptor of it."""
+    ws.connected = False
+    return relay.node.connection(_native_socket(fileno=os.dup(ws.sock.fileno())), kind)
+
+
+# -- endpoints ------------------------------------------------------------------------------------
+
+
+def _app(ws: Any) -> None:
+    relay = services()
+    connection = _take(ws, relay, "app")
+    token = bearer() or request.args.get("token")
+    _admit(relay, connection, lambda: _let_app_in(relay, connection, token))
+
+
+def _device(ws: Any) -> None:
+    relay = services()
+    connection = _take(ws, relay, "robot")
+    _admit(relay, connection, lambda: _let_robot_in(relay, connection, _request_proof()))
+
+
+def _either(ws: Any) -> None:
+    relay = services()
+    connection = _take(ws, relay, "new")
+
+    def let_in() -> None:
+        auth = _first_frame(connection)
+        if auth.token is not None:
+            relay.node.become(connection, "app")
+            _let_app_in(relay, connection, auth.token)
+        elif auth.device_id is not None and auth.signature is not None:
+            relay.node.become(connection, "robot")
+            timestamp = None if auth.timestamp is None else str(auth.timestamp)
+            _let_robot_in(relay, connection, DeviceProof(auth.device_id, auth.signature, timestamp), tell=True)
+        else:
+            raise _no_credentials()
+
+    _admit(relay, connection, let_in)
+
+
+def _admit(relay: Services, connection: Connection, let_in: Callable[[], None]) -> None:
+    """Let somebody in, or say readably why not, and close."""
+    try:
+        let_in()
+    except ContractError as error:
+        relay.node.metrics.count("wimz_relay_refused_total", f'code="{error.code}"')
+        connection.send(routing.error_frame(error))
+        unavailable = error.code == "UNAVAILABLE"
+        connection.close(CLOSE_TRY_LATER if unavailable else CLOSE_AUTH_FAILED, error.code)
+        relay.node.forget(connection)
+    except Exception:
+        # The boundary of a connection: the socket is ours and has to be closed whatever happened.
+        connection.abort()
+        relay.node.forget(connection)
+        raise
+
+
+def _let_app_in(relay: Services, connection: Connection, token: str | None) -> None:
+    if not token:
+        raise _no_credentials()
+    user, claims = relay.user_of(token)
+    sender = AppSender(relay.node.session_id(), user.user_id, relay.store.roles_of(user.user_id))
+    session = AppSession(relay.node, connection, sender, claims.expires_at)
+    relay.node.add_app(session)
+    connection.resume(session)
+
+
+def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *, tell: bool = False) -> None:
+    relay.check_device(proof)
+    device_id = proof.device_id
+    members = relay.store.members_of(device_id)
+    bare = proof.timestamp is None
+    link = RobotLink(relay.node, connection, device_id, relay.node.next_claim(), members, bare=bare)
+    if tell:
+        link.tell(frames.AuthResult(success=True, device_id=device_id))
+    relay.node.add_robot(link)
+    link.show_code()
+    relay.node.spawn(relay.store.device_seen, device_id)
+    connection.resume(link)
+
+
+# -- credentials ----------------------------------------------------------------------------------
+
+
+def _request_proof() -> DeviceProof:
+    proof = header_proof()
+    if proof is None and "device_id" in request.args and "sig" in request.args:
+        proof = DeviceProof(request.args["device_id"], request.args["sig"])
+    if proof is None:
+        raise _no_credentials()
+    return proof
+
+
+class _FirstFrame:
+    """Takes one message, then pauses the connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.message: AsyncResult[bytes | None] = AsyncResult()
+
+    def received(self, data: bytes) -> None:
+        self._connection.pause()
+        self.message.set(data)
+
+    def gone(self, code: int) -> None:
+        self.message.set(None)
+
+
+def _first_frame(connection: Connection) -> frames.Auth:
+    first = _FirstFrame(connection)
+    connection.listen(first)
+    with gevent.Timeout(FIRST_FRAME_S, False):
+        data = first.message.get()
+        if data is None:
+            raise ContractError("AUTH_FAILED", "The connection ended before the first message.")
+        try:
+            return validate.decode(frames.Auth, data)
+        except ContractError as error:
+            raise ContractError("AUTH_FAILED", f"The first message has to be auth. {error.message}") from error
+    raise ContractError("AUTH_FAILED", f"No auth message came within {FIRST_FRAME_S:g} s.")
+
+
+def _no_credentials() -> ContractError:
+    return ContractError(
+        "AUTH_FAILED",
+        "No credentials. Apps: a token, as `Authorization: Bearer`, as ?token= or in the first message "
+        '{"type":"auth","token":…} on /ws. Robots: the headers X-Device-ID, X-Timestamp and X-Signature.',
+    )

@@ -1,0 +1,114 @@
+"""What a worker does by the clock: beat, sweep, and make Redis and itself agree."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import gevent
+import msgspec
+from gevent.lock import BoundedSemaphore
+
+from contract.frames import CLOSE_AUTH_FAILED
+from relay import routing
+from relay.auth import refused_token
+from relay.state import METRICS_TTL_S, metrics_key
+
+if TYPE_CHECKING:
+    from relay.node import Node
+
+BEAT_S = 2.0
+RESYNC_S = 5.0
+
+
+class Upkeep:
+    """The greenlets of one worker that run all the time."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._resyncing = BoundedSemaphore(1)
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def start(self) -> None:
+        self._greenlets = [gevent.spawn(self._sweep_loop), gevent.spawn(self._beat_loop)]
+
+    def stop(self) -> None:
+        gevent.killall(self._greenlets, block=False)
+
+    def channel_up(self) -> None:
+        """The others took our robots for gone while the channel was down."""
+        self._node.guarded(self._node.presence.beat)
+        self._node.guarded(self.resync)
+        for link in list(self._node.robots.values()):
+            self._node.announce(link, True)
+
+    def resync(self) -> None:
+        """Make Redis and this worker agree: after Redis was away, and now and then. Blocks."""
+        with self._resyncing:
+            self._node.presence.beat()
+            self._renew_claims()
+            self._locate_robots()
+            self._look_who_looks()
+
+    def _renew_claims(self) -> None:
+        node = self._node
+        if node.users:
+            node.presence.join(list(node.users))
+        others = node.presence.renew({device_id: link.claim for device_id, link in node.robots.items()})
+        for device_id, other in others.items():
+            link = node.robots.get(device_id)
+            if link is not None and other != link.claim and other.since_ms >= link.claim.since_ms:
+                node.superseded(link)
+
+    def _locate_robots(self) -> None:
+        """Of all accounts that are here, and of video sessions whose app has just gone."""
+        node = self._node
+        wanted = {device_id for session in node.apps.values() for device_id in session.sender.roles}
+        wanted |= {device_id for session in node.video.values() for device_id in session.sender.webrtc.values()}
+        for device_id in set(node.located) - wanted:
+            del node.located[device_id]
+        node.locate(sorted(wanted))
+
+    def _look_who_looks(self) -> None:
+        node = self._node
+        members = sorted({user_id for link in node.robots.values() for user_id in link.members})
+        audience = node.presence.audience(members)
+        alive = node.presence.alive(worker for workers in audience.values() for worker in workers)
+        known = {user_id: workers & alive for user_id, workers in audience.items()}
+        for link in node.robots.values():
+            link.set_audience(node.with_local(link, known))
+
+    def _beat_loop(self) -> None:
+        last_resync_s = time.monotonic()
+        while True:
+            self._node.guarded(self._beat)
+            if time.monotonic() - last_resync_s >= RESYNC_S and self._node.fanout.up:
+                last_resync_s = time.monotonic()
+                self._node.guarded(self.resync)
+            gevent.sleep(BEAT_S)
+
+    def _beat(self) -> None:
+        node = self._node
+        node.presence.beat()
+        node.fanout.echo()
+        others = {*node.located.values(), *(worker for link in node.robots.values() for worker in link.watchers())}
+        others.discard(node.worker)
+        for worker in others - node.presence.alive(others):
+            node.worker_gone(worker)
+        key = metrics_key(node.settings.instance, node.worker)
+        node.redis.set(key, msgspec.json.encode(node.metrics.samples()), ex=METRICS_TTL_S)
+
+    def _sweep_loop(self) -> None:
+        every_s = min(1.0, self._node.settings.robot_timeout_s / 4, self._node.settings.app_timeout_s / 4)
+        while True:
+            gevent.sleep(every_s)
+            self._node.guarded(self._sweep)
+
+    def _sweep(self) -> None:
+        now, wall = time.monotonic(), time.time()
+        for connection in list(self._node.connections):
+            connection.sweep(now)
+        for session in list(self._node.apps.values()):
+            if session.expires_at < wall:
+                session.connection.send(routing.error_frame(refused_token()))
+                session.connection.close(CLOSE_AUTH_FAILED, "the token has expired")

@@ -2,6 +2,7 @@
 #   make demo    the robot (simulated), its relay and the web client; sign-in data is printed
 #   make test    every check and every test
 #   make lint    the checks alone
+#   make screenshot  docs/screenshot.png
 #   make bench-… measurements; JSON=1 for programs, CHECK=1 to fail where an aim is missed
 #   make clean   removes what the others made, the demo's data included
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := contract bus hardware processes relay cli tests $(patsubst %/,%,$(sort $(dir $(wildcard bench/*.py))))
 ARGS ?=
 
-.PHONY: demo test lint clean bench-main-path
+.PHONY: demo test lint clean bench-main-path screenshot
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m cli.main demo --with-parent $(ARGS)
@@ -29,6 +30,10 @@ lint: $(VENV)/.dev
 bench-main-path: $(VENV)/.dev
 	@scripts/system-packages.sh chromium
 	@$(BIN)/python -m bench.main_path
+
+screenshot: $(VENV)/.dev
+	@scripts/system-packages.sh chromium
+	@$(BIN)/python -m bench.screenshot
 
 clean:
 	@scripts/clean.sh

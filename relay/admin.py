@@ -65,7 +65,11 @@ def add_user(database_url: str, email: str, password: str) -> str:
 
 
 def add_device(
-    database_url: str, master_key: str, device_id: str | None = None, secret: str | None = None
+    database_url: str,
+    master_key: str,
+    device_id: str | None = None,
+    secret: str | None = None,
+    name: str | None = None,
 ) -> tuple[str, str]:
     """Make a robot's identity. Returns its id and its secret, which is shown this once and kept encrypted.
 
@@ -74,6 +78,7 @@ def add_device(
         master_key: the relay's MASTER_KEY.
         device_id: made up when None.
         secret: made up when None; given where a robot already has one.
+        name: what people call it; its id when None.
 
     Raises:
         AdminError: the id is not acceptable, or taken.
@@ -85,7 +90,7 @@ def add_device(
     with psycopg.connect(database_url) as connection:
         added = connection.execute(
             "INSERT INTO devices (device_id, sealed_secret, name) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            (chosen, Sealer(master_key).seal(device_secret), chosen),
+            (chosen, Sealer(master_key).seal(device_secret), name or chosen),
         ).rowcount
     if not added:
         raise AdminError(f"There is already a device {chosen!r}. Choose another id.")

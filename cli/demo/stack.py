@@ -29,6 +29,7 @@ from hardware.board import is_raspberry_pi
 from relay import admin, migrate
 
 RELAY_WORKERS = 2
+ROBOT_NAME = "Biscuit"
 PREDECESSOR_TIMEOUT_S = 20.0
 READY_TIMEOUT_S = 90.0  # a Raspberry Pi's first start, from a slow card
 RELAY_STOP_TIMEOUT_S = 8.0
@@ -193,7 +194,7 @@ class Stack:
             migrate.migrate(database_url)
             admin.add_user(database_url, known.email, known.password)
             if known.device_id not in {device.device_id for device in admin.devices(database_url)}:
-                admin.add_device(database_url, known.master_key, known.device_id, known.device_secret)
+                admin.add_device(database_url, known.master_key, known.device_id, known.device_secret, ROBOT_NAME)
             admin.pair(database_url, known.email, known.device_id)
         except (migrate.MigrationError, admin.AdminError) as error:
             raise CommandError(str(error)) from error

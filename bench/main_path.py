@@ -1,8 +1,8 @@
 """The main path as a person feels it, on the demo's own processes in a real Chromium.
 
-`make bench-main-path`; `TRIES=n`, `JSON=1`, `CHECK=1`. The aims are those of the product: video within 3 s of pressing Watch, the
-motors within 150 ms of a push, zero at once on letting go and within 500 ms of the last command when the tab is closed,
-video and control again within 10 s of a kill -9 of any robot process, 5 s of a relay worker.
+`make bench-main-path`; `TRIES=n`, `JSON=1`, `CHECK=1`. The aims are those of the product: video within 3 s of pressing
+Watch, the motors within 150 ms of a push, zero at once on letting go and within 500 ms of the last command when the
+tab is closed, video and control again within 10 s of a kill -9 of any robot process, 5 s of a relay worker.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure(demo: Demo, browser: Browser, tries: int) -> list[Row]:
     watch, push, let_go, close = [], [], [], []
     for _ in range(tries):
         driver = open_robot(demo, browser)
-        watch.append(timed(driver.watch, lambda: driver.stamp() is not None, driver))
+        watch.append(timed(driver.watch, driver.stamp, driver))
         driver.wait_for_control(PATIENCE_S)
         push.append(timed(driver.push_joystick, lambda: demo.duty() > 0, driver))
         driver.page.wait_for_timeout(400)

@@ -156,15 +156,18 @@ class SimulatedPin(Struct, frozen=True):
     duty: Fraction
     frequency_hz: float
 
+
 class SimulatedMotor(Struct, frozen=True):
     """`duty` at the H-bridge, `speed` of the wheel as a share of its top speed; forward is positive."""
 
     duty: Speed
     speed: Speed
 
+
 class SimulatedMotors(Struct, frozen=True):
     left: SimulatedMotor
     right: SimulatedMotor
+
 
 class SimulatedServos(Struct, frozen=True):
     """Where the head stands, and the pulses on its lines; None where there are none."""
@@ -174,6 +177,7 @@ class SimulatedServos(Struct, frozen=True):
     pan_us: float | None
     tilt_us: float | None
 
+
 class SimulatedCarousel(Struct, frozen=True):
     angle_deg: float
     deg_per_s: float
@@ -182,8 +186,10 @@ class SimulatedCarousel(Struct, frozen=True):
     dropped: Count
     jammed: bool
 
+
 class SimulatedBeam(Struct, frozen=True):
     broken: bool
+
 
 class SimulatedLeds(Struct, frozen=True):
     """Colours as the strip shows them, brightness included; `lit` counts those that are not dark."""
@@ -191,6 +197,7 @@ class SimulatedLeds(Struct, frozen=True):
     pixels: list[tuple[int, int, int]]
     lit: Count
     tube: Fraction
+
 
 class MachineState(Struct, frozen=True):
     """The simulated machine. `pins` by BCM number; `clients` is how many programs hold its pins."""
@@ -203,6 +210,7 @@ class MachineState(Struct, frozen=True):
     leds: SimulatedLeds
     clients: Count
 
+
 class SimulatedFault(Struct, frozen=True):
     """What to break or mend in the simulated machine; None leaves things as they are.
 
@@ -214,6 +222,7 @@ class SimulatedFault(Struct, frozen=True):
     beam_blocked: bool | None = None
     beam_dead: bool | None = None
     refill: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+
 
 class Nothing(Struct, frozen=True):
     """No fields."""

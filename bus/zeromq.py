@@ -29,7 +29,7 @@ from bus import codec
 from bus.base import Server, Timer
 from bus.codec import MAX_MESSAGE_BYTES, Message
 from bus.endpoint import Asker, Complaints, Desk, Reader, check_request
-from bus.errors import BusError
+from bus.errors import BusError, Unavailable
 from bus.messages import Origin
 from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
@@ -90,12 +90,14 @@ class ZmqBus:
         self._timers: list[tuple[float, int, _Timer]] = []
         self._order = itertools.count()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_lock = threading.RLock()  # re-entrant: `stop` may come from a signal handler within `_wake`
         self._handed_over: deque[Call] = deque()
         self._urgent: deque[Call] = deque()
         self._poller = zmq.Poller()
         self._handlers: dict[Any, Call] = {}
         self._thread: int | None = None
         self._stopping = threading.Event()
+        self._closed = False
         self._watch(self._wake_fd, self._clear_wake)
         self._watch(self._publisher, self._new_subscribers)
         self._watch(self._requests, lambda: self._serve_from(self._requests))
@@ -170,7 +172,7 @@ class ZmqBus:
     def stop(self) -> None:
         """End `run`, from any thread or from a signal handler."""
         self._stopping.set()
-        os.eventfd_write(self._wake_fd, 1)
+        self._wake()
 
     def _turn(self) -> None:
         ready = self._poller.poll(self._poll_ms())
@@ -239,7 +241,14 @@ class ZmqBus:
             self.counters["bus.handed_over_dropped"] += 1
             raise BusError(f"{self.name}: more than {MAX_HANDED_OVER} calls wait for the bus's loop.")
         queue.append(call)
-        os.eventfd_write(self._wake_fd, 1)
+        self._wake()
+        if self._closed:
+            self._finish_handed_over()
+
+    def _wake(self) -> None:
+        with self._wake_lock:
+            if not self._closed:
+                os.eventfd_write(self._wake_fd, 1)
 
     # -- sockets ----------------------------------------------------------------------------------
 
@@ -270,7 +279,15 @@ class ZmqBus:
         self._context.destroy(linger=0)
         if self._lock_fd is not None:
             os.close(self._lock_fd)
-        os.close(self._wake_fd)
+        with self._wake_lock:  # a descriptor's number may soon be another file's
+            self._closed = True
+            os.close(self._wake_fd)
+        self._finish_handed_over()
+
+    def _finish_handed_over(self) -> None:
+        """What came too late for the loop is ended, not left hanging: a request is `Unavailable`."""
+        while self._urgent or self._handed_over:
+            self._guarded((self._urgent or self._handed_over).popleft())
 
     def _clear_wake(self) -> None:
         os.eventfd_read(self._wake_fd)
@@ -278,6 +295,8 @@ class ZmqBus:
     # -- publishing and subscribing ---------------------------------------------------------------
 
     def _publish(self, topic: Topic[Any], value: Struct) -> None:
+        if self._closed:
+            return
         self._seqs[topic.name] += 1
         raw = codec.encode_publication(topic, value, self._sender, self._seqs[topic.name], time.monotonic_ns())
         if topic.kind is Kind.STATE:
@@ -356,6 +375,9 @@ class ZmqBus:
         timeout_s: float | None,
         future: Future[Any],
     ) -> None:
+        if self._closed:
+            future.set_exception(Unavailable("This process is stopping."))
+            return
         request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, future)
         if request is None:
             return

@@ -424,6 +424,22 @@ def test_ends_leave_no_future_open() -> None:
         world.close()
 
 
+def test_what_is_asked_after_the_end_is_refused_and_a_second_stop_is_harmless() -> None:
+    world = ZmqWorld()
+    try:
+        lan = world.bus("local_api")
+        world.start(lan)
+        world.kill(lan)
+        for topic, body in ((MOTOR, commands.Motor(0, 0)), (STOP, commands.Nothing())):
+            error = lan.request(topic, body, timeout_s=60).exception(timeout=PATIENCE_S)
+            assert isinstance(error, ContractError)
+            assert error.code == "UNAVAILABLE"
+        assert isinstance(lan, ZmqBus)
+        lan.stop()
+    finally:
+        world.close()
+
+
 def test_garbage_at_every_socket_kills_nobody() -> None:
     import zmq
 

@@ -1,0 +1,1 @@
+"""The one link to the relay, with a durable outbox."""

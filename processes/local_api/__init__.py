@@ -1,0 +1,1 @@
+"""REST, MJPEG, `/ws` and the web client on the home network."""

@@ -1,0 +1,1 @@
+"""Health of the machine and of every process; restarts what hangs."""

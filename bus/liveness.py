@@ -1,6 +1,13 @@
-"""Whether a link to somebody outside is alive, and alive enough to drive by: when to ping, what silence means."""
+"""Who is still there: links to somebody outside, and the other processes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+from bus.base import Bus
+from bus.codec import Message
+from bus.messages import Heartbeat
+from bus.topics import HEARTBEATS
 
 IDLE_PERIOD_S = 2.0
 DRIVING_PERIOD_S = 0.25
@@ -44,3 +51,16 @@ class LinkPing:
 
     def _silence_s(self, now: float) -> float:
         return 0.0 if self._unanswered_since is None else now - self._unanswered_since
+
+
+def on_restart(bus: Bus, process: str, call: Callable[[], None]) -> None:
+    """Call whenever `process` has been started anew: what it knew of anybody is gone."""
+    known: str | None = None
+
+    def heard(message: Message[Heartbeat]) -> None:
+        nonlocal known
+        if known is not None and message.sender != known:
+            call()
+        known = message.sender
+
+    bus.subscribe(HEARTBEATS[process], heard)

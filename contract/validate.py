@@ -113,10 +113,15 @@ def _describe_number(word: str) -> Callable[[Any], str]:
         low = info.ge if info.ge is not None else info.gt
         high = info.le if info.le is not None else info.lt
         if low is not None and high is not None:
-            return f"{word} from {low} to {high}"
+            return f"{word} from {_plain(low)} to {_plain(high)}"
         return word
 
     return describe
+
+
+def _plain(number: float) -> str:
+    """`1.0` and `1` mean the same bound, and which of them a type holds depends on which was made first."""
+    return str(int(number)) if float(number).is_integer() else str(number)
 
 
 def _describe_text(info: Any) -> str:

@@ -8,6 +8,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from bus.base import Latest
+from bus.topics import HEARTBEATS, MOTION_STATE, PROCESSES, TELEMETRY
+from bus.zeromq import ZmqBus
+
 TIMEOUT_S = 5.0
 
 # Ask our own machine and no proxy, whatever the environment says.
@@ -58,6 +62,36 @@ class DeviceOnline:
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             return f"the relay does not tell about the robot: {error}"
         return None if online else "the robot is not connected to the relay"
+
+
+class RobotWhole:
+    """Whether every process of the robot beats, motion may drive, and the treats are counted.
+
+    The simulator is left out: there is none on a Raspberry Pi, and where it is missing motion says so.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._bus = ZmqBus("demo", run_dir)
+        processes = [process for process in PROCESSES if process != "simulator"]
+        self._beats = {process: Latest(self._bus, HEARTBEATS[process]) for process in processes}
+        self._motion = Latest(self._bus, MOTION_STATE)
+        self._telemetry = Latest(self._bus, TELEMETRY)
+        self._bus.start()
+
+    def __call__(self) -> str | None:
+        now = self._bus.now()
+        silent = [process for process, beat in self._beats.items() if beat.fresh(now) is None]
+        if silent:
+            return f"not heard from: {', '.join(silent)}"
+        motion, telemetry = self._motion.fresh(now), self._telemetry.fresh(now)
+        if motion is None or motion.fault is not None:
+            return "motion cannot drive yet" if motion is None else motion.fault
+        if telemetry is None or telemetry.treats_remaining is None:
+            return "the treats are not counted yet"
+        return None
+
+    def close(self) -> None:
+        self._bus.stop()
 
 
 def read_token(path: Path) -> str | None:

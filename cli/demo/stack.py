@@ -19,7 +19,7 @@ import psycopg
 
 from bus import settings
 from cli.children import Child, ChildError
-from cli.demo.checks import DeviceOnline, answers, read_token
+from cli.demo.checks import DeviceOnline, RobotWhole, answers, read_token
 from cli.demo.data import DataDir, DemoInfo, Secrets
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
 from cli.errors import CommandError
@@ -266,6 +266,11 @@ class Stack:
         self._robot.wait_ready(
             DeviceOnline(self._options.relay_url, known.email, known.password, known.device_id), READY_TIMEOUT_S
         )
+        whole = RobotWhole(settings.run_dir(self._options.data))
+        try:
+            self._robot.wait_ready(whole, READY_TIMEOUT_S)
+        finally:
+            whole.close()
         return token
 
 

@@ -19,7 +19,7 @@ from bus.base import Bus, Latest
 from bus.codec import Message
 from bus.errors import SettingsError
 from bus.events import robot_event, timestamp, utc_now
-from bus.liveness import LinkPing
+from bus.liveness import LinkPing, on_restart
 from bus.messages import LinkState, Origin, RobotEvent, Signal, SignalOut
 from bus.runner import Context
 from bus.topics import EVENTS, LINK_STATE, PAIRING_CODE, PROCESSES, SIGNAL, SIGNAL_OUT, TELEMETRY
@@ -94,6 +94,7 @@ class CloudlinkService:
         for name in PROCESSES:
             bus.subscribe(EVENTS[name], self._on_event)
         bus.subscribe(SIGNAL_OUT, self._on_signal_out)
+        on_restart(bus, "webrtc", self._video_restarted)
         bus.serve(PAIRING_CODE, self._fresh_code)
         bus.every(TICK_S, self._tick)
         bus.every(STATE_S, lambda: self._publish_state(again=True))
@@ -245,8 +246,19 @@ class CloudlinkService:
             raise error
 
     def _on_signal_out(self, message: Message[SignalOut]) -> None:
-        if message.value.origin.source == "cloud":
-            self._send_text(msgspec.json.encode(message.value.frame).decode())
+        origin, frame = message.value.origin, message.value.frame
+        if origin.source != "cloud":
+            return
+        if frame.get("type") in ("webrtc_close", "webrtc_error"):
+            self._sessions.unwatch(origin.session)
+        self._send_text(msgspec.json.encode(frame).decode())
+
+    def _video_restarted(self) -> None:
+        """Its sessions ended with it; apps that are told ask again at once, and others only when they miss the video."""
+        for origin in self._sessions.unwatch_all():
+            close = frames.WebrtcClose(session_id=origin.session, reason="The robot's video has restarted.")
+            self._send(close)
+            self._signal(close, origin)  # in case it was asked for after the restart, and before this was known
 
     # -- pairing ----------------------------------------------------------------------------------
 

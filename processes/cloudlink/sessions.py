@@ -65,6 +65,12 @@ class Sessions:
     def unwatch(self, session_id: str) -> None:
         self._watchers.pop(session_id, None)
 
+    def unwatch_all(self) -> list[Origin]:
+        """Forget every video session; returns who watched."""
+        watched = list(self._watchers.values())
+        self._watchers.clear()
+        return watched
+
     def _close(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._sessions.pop(key).close()

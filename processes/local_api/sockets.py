@@ -15,7 +15,7 @@ from bus.base import Bus, Latest
 from bus.codec import Message
 from bus.events import robot_event
 from bus.gateway import Gateway, Session
-from bus.liveness import LinkPing
+from bus.liveness import LinkPing, on_restart
 from bus.messages import Origin, RobotEvent, SignalOut
 from bus.messages import Signal as SignalIn
 from bus.topics import EVENTS, PROCESSES, SIGNAL, SIGNAL_OUT, TELEMETRY
@@ -78,6 +78,7 @@ class Sockets:
         for name in PROCESSES:
             bus.subscribe(EVENTS[name], lambda message: self._broadcast(message.value))
         bus.subscribe(SIGNAL_OUT, self._on_signal_out)
+        on_restart(bus, "webrtc", self._video_restarted)
         bus.every(TICK_S, self._tick)
         bus.every(STATUS_S, self._send_status)
 
@@ -159,6 +160,15 @@ class Sockets:
                 self._perform(client, client.logic.on_signal(message.value.frame))
                 return
         self._bus.counters["local_api.signals_for_nobody"] += 1
+
+    def _video_restarted(self) -> None:
+        """Its sessions ended with it; clients that are told ask again at once."""
+        for client in list(self._clients):
+            if client.logic.video is not None:
+                close = frames.WebrtcClose(session_id=client.logic.video, reason="The robot's video has restarted.")
+                # Said to webrtc too, in case it was asked for after the restart, and before this was known.
+                self._signal(client, Signal(close, client.logic.video))
+                self._perform(client, client.logic.on_signal(msgspec.to_builtins(close)))
 
     # -- events -----------------------------------------------------------------------------------
 

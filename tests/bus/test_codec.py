@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bus import codec, topics
 from bus.codec import Request
 from bus.errors import MalformedMessage
-from bus.messages import Beat, Origin
+from bus.messages import Beat, Origin, SignalOut
 from contract import commands
 from contract.errors import ContractError
 
@@ -73,11 +73,9 @@ def test_another_version_of_a_type_is_refused() -> None:
 
 
 def test_an_oversize_message_is_refused_before_it_is_sent_and_when_it_comes() -> None:
-    signal = {"type": "webrtc_offer", "sdp": "x" * codec.MAX_MESSAGE_BYTES}
-    from bus.messages import Signal
-
+    frame = {"type": "webrtc_offer", "sdp": "x" * codec.MAX_MESSAGE_BYTES}
     with pytest.raises(ContractError, match="MESSAGE_TOO_LARGE"):
-        codec.encode_publication(topics.SIGNAL_OUT, Signal(signal, Origin("lan", "s")), "webrtc#1", 1, 1)  # type: ignore[type-var]
+        codec.encode_publication(topics.SIGNAL_OUT, SignalOut(frame, Origin("lan", "s")), "webrtc#1", 1, 1)
     with pytest.raises(MalformedMessage, match="longer than"):
         codec.decode_reply(b"x" * (codec.MAX_MESSAGE_BYTES + 1))
 

@@ -13,11 +13,12 @@ from bus.base import Latest
 from bus.codec import Request
 from bus.events import robot_event
 from bus.memory import MemoryHub
-from bus.messages import LinkState, Nothing, Origin, Signal, SignalOut
+from bus.messages import Heartbeat, LinkState, Nothing, Origin, Signal, SignalOut
 from bus.topics import (
     COMMAND_TOPICS,
     DRIVER_GONE,
     EVENTS,
+    HEARTBEATS,
     LINK_STATE,
     PAIRING_CODE,
     SIGNAL,
@@ -363,6 +364,21 @@ def test_a_stranger_to_a_video_session_is_no_driver_there(room: Room) -> None:
     room.open()
     room.say({"type": "webrtc_ice", "session_id": "v9", "candidate": None})
     assert room.signals[0].origin.role == "viewer"
+
+
+def test_apps_are_told_when_the_robots_video_has_restarted(room: Room) -> None:
+    room.open()
+    for session_id in ("v1", "v2"):
+        room.say({"type": "webrtc_request", "session_id": session_id, "ice_servers": []})
+    room.say({"type": "webrtc_close", "session_id": "v2"})
+    for _ in range(2):
+        room.webrtc.publish(HEARTBEATS["webrtc"], Heartbeat(7, 1.0, 0.0))
+        room.hub.run()
+    assert room.got("webrtc_close") == []
+    restarted = room.hub.bus("webrtc")
+    restarted.publish(HEARTBEATS["webrtc"], Heartbeat(8, 0.0, 0.0))
+    room.hub.run()
+    assert [frame["session_id"] for frame in room.got("webrtc_close")] == ["v1"]
 
 
 # -- events -------------------------------------------------------------------------------------

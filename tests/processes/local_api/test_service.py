@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bus.memory import MemoryHub
-from bus.messages import CameraState, LinkState
-from bus.topics import CAMERA_STATE, COMMAND_TOPICS, DRIVER_GONE, LINK_STATE, TELEMETRY
+from bus.messages import CameraState, Heartbeat, LinkState
+from bus.topics import CAMERA_STATE, COMMAND_TOPICS, DRIVER_GONE, HEARTBEATS, LINK_STATE, SIGNAL, TELEMETRY
 from contract.commands import Driven
 from contract.errors import ContractError
 from contract.models import Telemetry
@@ -175,3 +175,17 @@ def test_stopping_tells_every_client_to_come_back(room: Room) -> None:
     room.api.stop()
     assert drained(room.outgoing).closed == (1012, "restarting")
     assert room.api.stopping.is_set()
+
+
+def test_a_client_is_told_when_the_robots_video_has_restarted() -> None:
+    room = Room()
+    for pid in (7, 8):
+        room.api.sockets.on_text(room.client, '{"type":"webrtc_request"}')
+        webrtc = room.hub.bus("webrtc")
+        webrtc.serve(SIGNAL, lambda request: None)
+        webrtc.publish(HEARTBEATS["webrtc"], Heartbeat(pid, 0.0, 0.0))
+        room.hub.run()
+    sent = drained(room.outgoing).sent
+    asked = [frame["session_id"] for frame in sent if frame.get("type") == "webrtc_credentials"]
+    assert [frame["session_id"] for frame in sent if frame.get("type") == "webrtc_close"] == [asked[1]]
+    assert room.client.logic.video is None

@@ -254,7 +254,7 @@ class CloudlinkService:
         self._send_text(msgspec.json.encode(frame).decode())
 
     def _video_restarted(self) -> None:
-        """Its sessions ended with it; apps that are told ask again at once, and others only when they miss the video."""
+        """Its sessions ended with it; apps that are told ask again at once."""
         for origin in self._sessions.unwatch_all():
             close = frames.WebrtcClose(session_id=origin.session, reason="The robot's video has restarted.")
             self._send(close)

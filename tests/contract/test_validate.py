@@ -112,8 +112,8 @@ def test_the_structs_own_rule_speaks_for_itself() -> None:
 
 def test_accepted_describes_ranges_units_and_choices_in_words() -> None:
     assert accepted(Motor) == (
-        "an object with left a number from -1.0 to 1.0 (fraction of full speed, forward is positive), "
-        "right a number from -1.0 to 1.0 (fraction of full speed, forward is positive)"
+        "an object with left a number from -1 to 1 (fraction of full speed, forward is positive), "
+        "right a number from -1 to 1 (fraction of full speed, forward is positive)"
     )
     assert "password text of 8 to 256 characters (at least 8 characters)" in accepted(Register)
 

@@ -12,16 +12,18 @@ import pytest
 from bus.zeromq import ZmqBus
 from processes.guard.driver import MotionsPlace, victim
 
-SLEEPER = "import time; time.sleep(60)"
+SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
 def motion() -> Iterator[subprocess.Popen[bytes]]:
     """A process that looks like motion on its command line."""
-    child = subprocess.Popen([sys.executable, "-c", SLEEPER, "-m", "processes.motion"])
+    child = subprocess.Popen([sys.executable, "-c", SLEEPER, "-m", "processes.motion"], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()  # for a moment after it was started, a process has no command line
     yield child
     child.kill()
-    child.wait()
+    child.communicate()
 
 
 def test_motion_is_ended_and_known_to_have_ended(motion: subprocess.Popen[bytes]) -> None:

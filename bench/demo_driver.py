@@ -127,6 +127,8 @@ class Driver:
         self.page = page
         self.problems: list[str] = []
         page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.video_sessions: list[str] = []
+        page.on("websocket", lambda socket: socket.on("framereceived", self._on_frame))
         self._read_stamp = re.findall(r"```js\n(.*?)```", FRAME_NUMBER_DOC.read_text(), re.S)[0]
 
     def open_robot(self, demo: Demo) -> None:
@@ -139,7 +141,9 @@ class Driver:
         self.page.wait_for_selector('#robot[data-online="yes"]')
 
     def watch(self) -> None:
-        self.page.click("#watch")
+        """Press Watch, unless it was pressed before."""
+        if self.page.get_attribute("#robot", "data-video") == "off":
+            self.page.click("#watch")
 
     def stamp(self) -> dict[str, int] | None:
         """Number and capture time in the picture that shows now; None when none can be read."""
@@ -186,6 +190,11 @@ class Driver:
         """What the button says; -1 while it says nothing."""
         number = re.search(r"\d+", self.page.inner_text("#treats-left"))
         return int(number[0]) if number else -1
+
+    def _on_frame(self, text: str | bytes) -> None:
+        frame = json.loads(text)
+        if frame.get("type") == "webrtc_credentials":
+            self.video_sessions.append(frame["session_id"])
 
     def breathe(self) -> None:
         self.page.wait_for_timeout(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -131,6 +132,34 @@ def _drives(driver: Driver, demo: Demo) -> bool:
     finally:
         driver.let_go()
     return moving
+
+
+def test_the_same_with_app_and_robot_on_different_workers(driver: Driver, demo: Demo) -> None:
+    robots_worker = until(lambda: worker_of_the_robot(demo), LIVE_S, "one worker has the robot", driver.breathe)
+    for _ in range(40):
+        if not driver.video_sessions[-1].startswith(f"{robots_worker}."):
+            break
+        driver.page.reload()
+        driver.page.wait_for_selector('#robot[data-online="yes"]')
+        driver.watch()
+        driver.wait_for_video(LIVE_S)
+        driver.wait_for_control(LIVE_S)
+    assert not driver.video_sessions[-1].startswith(f"{robots_worker}.")  # the relay names sessions by their worker
+    driver.push_joystick()
+    until(lambda: demo.duty() > 0.3, LIVE_S, "the motors turn", driver.breathe)
+    driver.let_go()
+    until(lambda: demo.duty() == 0, LIVE_S, "the motors stand", driver.breathe)
+    before = demo.machine().carousel.treats_left
+    driver.page.click("#treat")
+    until(lambda: driver.treats_left() == before - 1, LIVE_S, "one treat less", driver.breathe)
+
+
+def worker_of_the_robot(demo: Demo) -> str | None:
+    """By the relay's metrics, in which a killed worker is seen for ten seconds more."""
+    with urllib.request.urlopen(demo.info["relay_url"] + "/metrics", timeout=10) as reply:
+        text = reply.read().decode()
+    workers = re.findall(r'^wimz_relay_connections\{worker="([^"]+)",kind="robot"\} 1$', text, re.M)
+    return workers[0] if len(workers) == 1 else None
 
 
 def test_a_killed_relay_worker_is_replaced_and_everyone_returns(driver: Driver, demo: Demo) -> None:

@@ -20,9 +20,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from supervisor.xmlrpc import SupervisorTransport
 
 from bus import settings
-from bus.messages import MachineState, Nothing
+from bus.messages import MachineState
 from bus.topics import SIMULATOR_READ
 from bus.zeromq import ZmqBus
+from contract.commands import Nothing
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FRAME_NUMBER_DOC = settings.ROOT / "docs" / "frame-number.md"

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from contract.frames import PairingCodeShown
-from contract.models import Telemetry
 from contract.units import Count, Fraction, PanDeg, Role, Seconds, Severity, Speed, TiltDeg
 
 Source = Literal["console", "lan", "datachannel", "cloud", "mission"]
@@ -144,10 +143,6 @@ class Health(Struct, frozen=True):
     processes: list[ProcessHealth]
 
 
-class TelemetryState(Struct, frozen=True):
-    telemetry: Telemetry
-
-
 class SimulatedPin(Struct, frozen=True):
     """One pin of the simulated machine. `duty` is what it drives out; an input drives nothing."""
 
@@ -222,7 +217,3 @@ class SimulatedFault(Struct, frozen=True):
     beam_blocked: bool | None = None
     beam_dead: bool | None = None
     refill: Annotated[int, Meta(ge=0, le=10_000)] | None = None
-
-
-class Nothing(Struct, frozen=True):
-    """No fields."""

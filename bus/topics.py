@@ -134,9 +134,9 @@ DRIVER_GONE: Topic[messages.SessionEnd] = Topic(
     "motion/driver_gone", Kind.STOP, "motion", messages.SessionEnd, max_age_s=0.4
 )
 SIMULATED_MACHINE = _state("simulator/machine", messages.MachineState, 50.0, 3.0)
-SIMULATOR_READ = _request("simulator/read", messages.Nothing, messages.MachineState)
+SIMULATOR_READ = _request("simulator/read", Nothing, messages.MachineState)
 SIMULATOR_FAULT = _request("simulator/fault", messages.SimulatedFault, messages.MachineState)
-PAIRING_CODE = _request("cloudlink/pairing_code", messages.Nothing)
+PAIRING_CODE = _request("cloudlink/pairing_code", Nothing)
 
 _ALL: tuple[Topic[Any], ...] = (
     *HEARTBEATS.values(),

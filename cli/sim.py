@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from bus import settings
-from bus.messages import MachineState, Nothing, SimulatedFault
+from bus.messages import MachineState, SimulatedFault
 from bus.topics import SIMULATED_MACHINE, SIMULATOR_FAULT, SIMULATOR_READ
 from bus.zeromq import ZmqBus
 from cli.errors import CommandError
+from contract.commands import Nothing
 from contract.errors import ContractError
 
 SWITCHES = ("jam", "beam_blocked", "beam_dead")

@@ -17,9 +17,9 @@ from bus.errors import Unavailable
 from bus.events import utc_now
 from bus.frames import FrameError
 from bus.gateway import Gateway, Session
-from bus.messages import Nothing, Origin
+from bus.messages import Origin
 from bus.topics import CAMERA_STATE, CAMERA_TICK, LINK_STATE, PAIRING_CODE, TELEMETRY
-from contract.commands import Command
+from contract.commands import Command, Nothing
 from contract.errors import ContractError
 from contract.frames import CLOSE_RESTARTING
 from contract.models import Telemetry

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from bus.base import Bus
 from bus.codec import Request
-from bus.messages import MachineState, Nothing, SimulatedFault
+from bus.messages import MachineState, SimulatedFault
 from bus.topics import SIMULATED_MACHINE, SIMULATOR_FAULT, SIMULATOR_READ
+from contract.commands import Nothing
 
 LOOK_S = 0.02
 """How often the machine is looked at for a change."""

@@ -19,9 +19,10 @@ from bus.base import Bus
 from bus.codec import Message, Request
 from bus.errors import Unavailable
 from bus.gateway import Gateway
-from bus.messages import FrameTick, Nothing, Origin, RobotEvent, Signal, SignalOut, VideoState
+from bus.messages import FrameTick, Origin, RobotEvent, Signal, SignalOut, VideoState
 from bus.runner import Context
 from bus.topics import CAMERA_TICK, EVENTS, SIGNAL, SIGNAL_OUT, VIDEO_STATE
+from contract.commands import Nothing
 from contract.errors import ContractError
 from contract.frames import Event, Frame, WebrtcAnswer, WebrtcClose, WebrtcError, WebrtcIce, WebrtcRequest
 from contract.validate import convert, encode

@@ -7,7 +7,6 @@ import re
 import signal
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -193,16 +192,3 @@ def test_a_picture_can_be_taken_over_http(demo: Demo) -> None:
     with urllib.request.urlopen(demo.info["robot_url"] + "/camera/snapshot", timeout=10) as reply:
         assert reply.headers["Content-Type"] == "image/jpeg"
         assert reply.read(2) == b"\xff\xd8"
-
-
-def test_demo_json_says_what_scripts_need(demo: Demo) -> None:
-    assert set(demo.info) == {
-        "relay_url",
-        "robot_url",
-        "email",
-        "password",
-        "device_id",
-        "device_secret",
-        "robot_token",
-    }
-    assert Path(demo.data / "demo.json").stat().st_mode & 0o077 == 0

@@ -19,9 +19,10 @@ import pytest
 from msgspec import Struct
 
 from bus import settings
-from bus.messages import MachineState, Nothing, Origin
+from bus.messages import MachineState, Origin
 from bus.topics import COMMAND_TOPICS, SIMULATOR_READ
 from bus.zeromq import ZmqBus
+from contract.commands import Nothing
 from contract.errors import ContractError
 
 PATIENCE_S = 30.0

@@ -13,7 +13,7 @@ from bus.base import Latest
 from bus.codec import Request
 from bus.events import robot_event
 from bus.memory import MemoryHub
-from bus.messages import Heartbeat, LinkState, Nothing, Origin, Signal, SignalOut
+from bus.messages import Heartbeat, LinkState, Origin, Signal, SignalOut
 from bus.topics import (
     COMMAND_TOPICS,
     DRIVER_GONE,
@@ -25,7 +25,7 @@ from bus.topics import (
     SIGNAL_OUT,
     TELEMETRY,
 )
-from contract.commands import Driven
+from contract.commands import Driven, Nothing
 from contract.errors import ContractError
 from contract.models import Telemetry, TreatEvent
 from processes.cloudlink.config import Relay

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from bus.messages import Nothing
 from bus.settings import ROOT, run_dir
 from bus.topics import SIMULATOR_READ
 from bus.zeromq import ZmqBus
+from contract.commands import Nothing
 from hardware.config import MotorsConfig, PinsConfig
 from hardware.motors import HBridgeMotors
 from hardware.pins import close_factory, pin_factory

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from bus.memory import MemoryHub
-from bus.messages import MachineState, Nothing, SimulatedFault
+from bus.messages import MachineState, SimulatedFault
 from bus.topics import SIMULATED_MACHINE, SIMULATOR_FAULT, SIMULATOR_READ
+from contract.commands import Nothing
 from hardware.config import HardwareConfig
 from processes.simulator.config import SimulatorConfig
 from processes.simulator.logic import Machine

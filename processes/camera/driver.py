@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from bus.frames import Picture, planes
+from bus.frames import Picture, blank, planes
 from bus.settings import ROOT
 from processes.camera.config import CameraConfig
 from processes.camera.scene import Scene
@@ -88,7 +88,7 @@ class SyntheticSource:
 
 
 class FileSource:
-    """Any video that FFmpeg reads, looped, stretched to the wanted size.
+    """Any video that FFmpeg reads, looped, fitted into the wanted size with black bars where its shape is another.
 
     Each `read` advances the video by 1 / `fps` and gives the picture that its own time stamps put there: a video with
     more frames loses some, one with fewer repeats some. It never hurries to catch up.
@@ -165,8 +165,23 @@ class FileSource:
         self._container = None
 
     def _scaled(self, frame: Any) -> Picture:
-        shaped = self._reformatter.reformat(frame, self._width, self._height, "yuv420p", interpolation="BILINEAR")
-        return cast(Picture, shaped.to_ndarray())
+        width, height = fitted(frame.width, frame.height, self._width, self._height)
+        shaped = self._reformatter.reformat(frame, width, height, "yuv420p", interpolation="BILINEAR")
+        picture = cast(Picture, shaped.to_ndarray())
+        if (width, height) == (self._width, self._height):
+            return picture
+        framed = blank(self._width, self._height)
+        left, top = (self._width - width) // 4 * 2, (self._height - height) // 4 * 2
+        for into, plane, share in zip(planes(framed), planes(picture), (1, 2, 2), strict=True):
+            y, x = top // share, left // share
+            into[y : y + plane.shape[0], x : x + plane.shape[1]] = plane
+        return framed
+
+
+def fitted(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int]:
+    """The largest size of the shape width : height that fits, in even numbers of pixels, as I420 wants them."""
+    scale = min(into_width / width, into_height / height)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
 def _timed(container: Any) -> Iterator[tuple[float, Any]]:

@@ -101,6 +101,23 @@ def test_any_size_becomes_the_wanted_one(tmp_path: Path) -> None:
     source.close()
 
 
+@pytest.mark.parametrize(("width", "height", "bars"), [(480, 360, (0, 80)), (640, 240, (60, 0)), (90, 360, (0, 274))])
+def test_a_video_of_another_shape_keeps_it_between_black_bars(
+    tmp_path: Path, width: int, height: int, bars: tuple[int, int]
+) -> None:
+    source = FileSource(film(tmp_path / "a.mp4", 1, 15, width=width, height=height), 640, 360, 15)
+    source.open()
+    y, u, v = planes(source.read(0).main)
+    top, left = bars
+    for plane, share, black in ((y, 1, 16), (u, 2, 128), (v, 2, 128)):
+        inner = plane[top // share : 360 // share - top // share, left // share : 640 // share - left // share]
+        assert np.count_nonzero(plane != black) == np.count_nonzero(inner != black)
+    inside = y[top : 360 - top, left : 640 - left]
+    assert inside.shape[0] * inside.shape[1] > 0
+    assert np.mean(inside != 16) > 0.5
+    source.close()
+
+
 def test_a_file_that_is_no_video_says_so(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video at all")
     for path, says in ((tmp_path / "text.mp4", "cannot open"), (tmp_path / "missing.mp4", "missing")):

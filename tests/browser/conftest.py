@@ -250,6 +250,11 @@ class FakeRelay:
         ws.send(json.dumps({"type": "webrtc_offer", "session_id": session_id, "sdp": sdp}))
 
     def send(self, message: dict[str, Any]) -> None:
+        """Send to every app there is; the page may show before its socket is signed in, so the first is waited for."""
+        deadline = time.monotonic() + 20.0
+        while not self.sockets:
+            assert time.monotonic() < deadline, "no app has signed in"
+            time.sleep(0.01)
         for ws in list(self.sockets):
             ws.send(json.dumps(message))
 

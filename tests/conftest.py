@@ -8,9 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
+
+# Examples may take their time on a slow machine; what they find does not depend on it.
+hypothesis.settings.register_profile("wimz", deadline=None)
+hypothesis.settings.load_profile("wimz")
 
 # Tests start from empty databases and never outlive a power cut.
 UNSAFE_AND_QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

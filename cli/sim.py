@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import threading
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         ask = bus.request(SIMULATOR_READ, Nothing()) if fault is None else bus.request(SIMULATOR_FAULT, fault)
         machine = _answer(ask)
         if not arguments.watch:
-            print(msgspec.json.format(msgspec.json.encode(machine), indent=2).decode())
+            print(readable(msgspec.to_builtins(machine)))
             return 0
         bus.subscribe(SIMULATED_MACHINE, lambda message: _line(message.value))
         threading.Event().wait()
@@ -78,6 +79,18 @@ def _answer(asked: Future[Any]) -> MachineState:
     except ContractError as error:
         raise CommandError(f"the simulated machine does not answer: {error.message}") from error
     return machine
+
+
+def readable(machine: dict[str, Any]) -> str:
+    """JSON with one line for each pin, motor, servo …, since 160 pixels on 800 lines hide the rest."""
+    parts = []
+    for name, part in machine.items():
+        text = json.dumps(part)
+        if isinstance(part, dict):
+            rows = [f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in part.items()]
+            text = "{\n" + ",\n".join(rows) + "\n  }"
+        parts.append(f"  {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}"
 
 
 def _line(machine: MachineState) -> None:

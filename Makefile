@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := contract bus hardware processes relay cli tests $(patsubst %/,%,$(sort $(dir $(wildcard bench/*.py))))
 ARGS ?=
+# libatomic1 is what the Node.js inside Playwright links to.
+BROWSER := chromium libatomic1
 
 .PHONY: demo test lint clean bench-main-path screenshot
 
@@ -18,7 +20,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python -m cli.main demo --with-parent $(ARGS)
 
 test: lint
-	@scripts/system-packages.sh chromium nginx coturn
+	@scripts/system-packages.sh $(BROWSER) nginx coturn
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev
@@ -28,11 +30,11 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 bench-main-path: $(VENV)/.dev
-	@scripts/system-packages.sh chromium
+	@scripts/system-packages.sh $(BROWSER)
 	@$(BIN)/python -m bench.main_path
 
 screenshot: $(VENV)/.dev
-	@scripts/system-packages.sh chromium
+	@scripts/system-packages.sh $(BROWSER)
 	@$(BIN)/python -m bench.screenshot
 
 clean:

@@ -40,8 +40,9 @@ def test_telemetry_is_monitors_with_unknown_readings_null(robot: Robot) -> None:
 def test_a_command_is_carried_out_before_it_is_answered(robot: Robot) -> None:
     reply = robot.post("/motor/speed", {"left": 0.5, "right": -0.5})
     assert (reply.status, reply.json) == (200, {"success": True})
-    left, right, origin = robot.motor.get_nowait()
-    assert (left, right, origin.source) == (0.5, -0.5, "lan")
+    while (command := robot.motor.get_nowait())[:2] != (0.5, -0.5):
+        pass  # what other tests drove
+    assert command[2].source == "lan"
 
 
 def test_stop_has_no_body(robot: Robot) -> None:

@@ -62,6 +62,13 @@ def app_of(robot: Robot, host: str = "localhost", **headers: str) -> Iterator[Ap
         yield App(connection)
 
 
+def driven(robot: Robot, left: float, right: float) -> Origin:
+    """Who drove like this; what other tests' clients did before is passed over."""
+    while (command := robot.motor.get(timeout=WAIT_S))[:2] != (left, right):
+        pass
+    return command[2]
+
+
 # -- getting in ---------------------------------------------------------------------------------
 
 
@@ -123,18 +130,16 @@ def test_a_command_with_an_id_has_one_result_after_the_deed(robot: Robot) -> Non
         assert (result["id"], result["success"], result["data"]["remaining"]) == (7, True, 4)
         app.say({"type": "command", "command": "motor", "data": {"left": 0.5, "right": 0.25}, "id": "m"})
         assert app.wait("command_result")["id"] == "m"
-        left, right, origin = robot.motor.get(timeout=WAIT_S)
-        assert (left, right, origin.source) == (0.5, 0.25, "lan")
+        assert driven(robot, 0.5, 0.25).source == "lan"
 
 
 def test_motors_stop_when_the_socket_closes(robot: Robot) -> None:
-    while not robot.gone.empty():
-        robot.gone.get()
     with app_of(robot) as app:
-        app.say({"command": "motor", "left": 0.5, "right": 0.5, "id": 1})
+        app.say({"command": "motor", "left": 0.75, "right": -0.75, "id": 1})
         app.wait("command_result")
-        origin = robot.motor.get(timeout=WAIT_S)[2]
-    assert robot.gone.get(timeout=WAIT_S).origin == origin
+        origin = driven(robot, 0.75, -0.75)
+    while robot.gone.get(timeout=WAIT_S).origin != origin:
+        pass  # another test's client, whose end came late
 
 
 @pytest.mark.parametrize(

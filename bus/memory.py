@@ -8,7 +8,6 @@ hub.advance(0.4)
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable
@@ -22,20 +21,10 @@ from bus.base import Server, Timer
 from bus.codec import Message
 from bus.endpoint import Asker, Complaints, Desk, Reader, check_request
 from bus.messages import Origin
+from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import Kind, Topic
 
 T = TypeVar("T", bound=Struct)
-
-Call = Callable[[], None]
-
-
-class _Timer:
-    def __init__(self, call: Call, period_s: float | None) -> None:
-        self.call: Call | None = call
-        self.period_s = period_s
-
-    def cancel(self) -> None:
-        self.call = None
 
 
 class MemoryHub:
@@ -45,8 +34,7 @@ class MemoryHub:
         self.now = now
         self.buses: dict[str, MemoryBus] = {}
         self._instances = itertools.count(1)
-        self._order = itertools.count()
-        self._timers: list[tuple[float, int, _Timer]] = []
+        self.timers = Timers()
         self._queue: deque[Call] = deque()
         self._stop_queue: deque[Call] = deque()
 
@@ -72,8 +60,9 @@ class MemoryHub:
         while True:
             deadlines = [bus.next_deadline() for bus in self.buses.values()]
             due = min([deadline for deadline in deadlines if deadline is not None], default=end)
-            if self._timers:
-                due = min(due, self._timers[0][0])
+            timer = self.timers.next_at()
+            if timer is not None:
+                due = min(due, timer)
             if due > end:
                 break
             self.now = max(self.now, due)
@@ -88,17 +77,9 @@ class MemoryHub:
     def post(self, call: Call, *, urgent: bool = False) -> None:
         (self._stop_queue if urgent else self._queue).append(call)
 
-    def add_timer(self, delay_s: float, timer: _Timer) -> None:
-        heapq.heappush(self._timers, (self.now + delay_s, next(self._order), timer))
-
     def _run_timers(self) -> None:
-        while self._timers and self._timers[0][0] <= self.now:
-            _, _, timer = heapq.heappop(self._timers)
-            if timer.call is None:
-                continue
-            timer.call()
-            if timer.period_s is not None:
-                self.add_timer(timer.period_s, timer)
+        while (scheduled := self.timers.pop_due(self.now)) is not None:
+            scheduled[1]()
 
 
 class MemoryBus:
@@ -162,14 +143,10 @@ class MemoryBus:
         return future
 
     def every(self, period_s: float, call: Call) -> Timer:
-        timer = _Timer(self._guarded(call), period_s)
-        self._hub.add_timer(period_s, timer)
-        return timer
+        return self._schedule(period_s, call, period_s)
 
     def call_later(self, delay_s: float, call: Call) -> Timer:
-        timer = _Timer(self._guarded(call), None)
-        self._hub.add_timer(delay_s, timer)
-        return timer
+        return self._schedule(delay_s, call, None)
 
     def call_soon(self, call: Call) -> None:
         self._post(call)
@@ -194,6 +171,11 @@ class MemoryBus:
                 self._post(lambda: self._asker.answered(raw, self._now_ns()))
 
         return answer
+
+    def _schedule(self, delay_s: float, call: Call, period_s: float | None) -> Timer:
+        scheduled = ScheduledCall(self._guarded(call), period_s)
+        self._hub.timers.push(self._hub.now + delay_s, scheduled)
+        return scheduled
 
     def _post(self, call: Call) -> None:
         self._hub.post(self._guarded(call))

@@ -7,9 +7,6 @@ every other message. One thread owns all sockets; other threads hand over throug
 
 from __future__ import annotations
 
-import fcntl
-import heapq
-import itertools
 import logging
 import math
 import os
@@ -25,16 +22,16 @@ from typing import Any, TypeVar
 import zmq
 from msgspec import Struct
 
-from bus import codec
+from bus import codec, lock
 from bus.base import Server, Timer
 from bus.codec import MAX_MESSAGE_BYTES, Message
 from bus.endpoint import Asker, Complaints, Desk, Reader, check_request
 from bus.errors import BusError, Unavailable
 from bus.messages import Origin
+from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
 T = TypeVar("T", bound=Struct)
-Call = Callable[[], None]
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +41,8 @@ MAX_HANDED_OVER = 10_000
 """What other threads may have waiting for the loop."""
 BATCH = 64
 """Messages taken from one socket before the others get their turn."""
-LOCK_PATIENCE_S = 5.0
-"""How long to wait for a predecessor of the same name to let go of its lock."""
 MAX_POLL_S = 0.5
 _STARTING = -1
-
-
-class _Timer:
-    def __init__(self, call: Call, period_s: float | None) -> None:
-        self.call: Call | None = call
-        self.period_s = period_s
-
-    def cancel(self) -> None:
-        self.call = None
 
 
 class ZmqBus:
@@ -74,7 +60,7 @@ class ZmqBus:
         self.loop_lag_s = 0.0
         self._run_dir = run_dir
         self._sender = f"{name}#{secrets.token_hex(4)}"
-        self._lock_fd = _lock(run_dir / f"{name}.lock") if name in PROCESSES else None
+        self._lock_fd = lock.hold(run_dir, name) if name in PROCESSES else None
         self._context = zmq.Context(io_threads=1)
         self._publisher = self._bind(zmq.XPUB, "pub")
         self._stop_lane = self._bind(zmq.ROUTER, "stop")
@@ -87,8 +73,7 @@ class ZmqBus:
         self._last: dict[bytes, bytes] = {}
         self._dealers: dict[str, zmq.Socket[bytes]] = {}
         self._unsent: dict[str, deque[tuple[int, bytes]]] = {}
-        self._timers: list[tuple[float, int, _Timer]] = []
-        self._order = itertools.count()
+        self._timers = Timers()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.RLock()  # re-entrant: `stop` may come from a signal handler within `_wake`
         self._handed_over: deque[Call] = deque()
@@ -137,15 +122,10 @@ class ZmqBus:
         return future
 
     def every(self, period_s: float, call: Call) -> Timer:
-        timer = _Timer(call, period_s)
-        self._on_loop(lambda: self._add_timer(time.monotonic() + period_s, timer))
-        return timer
+        return self._schedule(period_s, call, period_s)
 
     def call_later(self, delay_s: float, call: Call) -> Timer:
-        timer = _Timer(call, None)
-        at = time.monotonic() + delay_s
-        self._on_loop(lambda: self._add_timer(at, timer))
-        return timer
+        return self._schedule(delay_s, call, None)
 
     def call_soon(self, call: Call) -> None:
         self._hand_over(call)
@@ -190,8 +170,9 @@ class ZmqBus:
             return 0
         now = time.monotonic()
         wait_s = MAX_POLL_S
-        if self._timers:
-            wait_s = min(wait_s, self._timers[0][0] - now)
+        due = self._timers.next_at()
+        if due is not None:
+            wait_s = min(wait_s, due - now)
         deadline_ns = self._asker.next_deadline_ns()
         if deadline_ns is not None:
             wait_s = min(wait_s, deadline_ns / 1e9 - now)
@@ -211,15 +192,18 @@ class ZmqBus:
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            due, _, timer = heapq.heappop(self._timers)
-            if timer.call is None:
-                continue
+        while (scheduled := self._timers.pop_due(now)) is not None:
+            due, call = scheduled
             self.loop_lag_s = max(self.loop_lag_s, now - due)
             self._stops_first()
-            self._guarded(timer.call)
-            if timer.period_s is not None:
-                self._add_timer(max(due + timer.period_s, time.monotonic()), timer)
+            self._guarded(call)
+
+    def _schedule(self, delay_s: float, call: Call, period_s: float | None) -> Timer:
+        """On the loop; the timer is there at once, so that it can be cancelled at once."""
+        at = time.monotonic() + delay_s
+        scheduled = ScheduledCall(call, period_s)
+        self._on_loop(lambda: self._timers.push(at, scheduled))
+        return scheduled
 
     def _guarded(self, call: Call) -> None:
         try:
@@ -418,25 +402,3 @@ class ZmqBus:
                     return
             waiting.popleft()
         self._poller.modify(socket, zmq.POLLIN)
-
-    def _add_timer(self, at: float, timer: _Timer) -> None:
-        heapq.heappush(self._timers, (at, next(self._order), timer))
-
-
-def _lock(path: Path) -> int:
-    """Hold the lock file as long as the process lives: a second bind on one ipc path would silently succeed."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    give_up = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= give_up:
-                os.close(descriptor)
-                raise BusError(
-                    f"{path.stem} already runs with {path.parent}. "
-                    "Stop the other one, or give this robot another data directory."
-                ) from None
-            time.sleep(0.02)
-        else:
-            return descriptor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import select
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from bus.lock import lock_path, try_lock
 from hardware.config import HardwareConfig
 from hardware.errors import HardwareError
 from hardware.link import abandon_factory
@@ -119,21 +119,13 @@ class MotionsPlace:
     """Motion's place on the bus: whoever holds its lock file is the one who may drive the motors."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / "motion.lock"
+        self._path = lock_path(run_dir, "motion")
 
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Take motion's place, so that a new motion waits; False when one has it already."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            yield _try_lock(descriptor)
+            yield try_lock(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -379,7 +379,7 @@ def test_timers_repeat_and_can_be_cancelled(world: World) -> None:
 
 
 def test_a_second_process_of_one_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.zeromq.LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr("bus.lock.PATIENCE_S", 0.05)
     world = ZmqWorld()
     try:
         first = world.bus("motion")

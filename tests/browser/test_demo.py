@@ -67,6 +67,21 @@ def test_closing_the_tab_stops_the_motors(browser: Browser, demo: Demo) -> None:
     until(lambda: demo.duty() == 0, 2.0, "the motors stand")
 
 
+def test_without_video_the_joystick_drives_through_the_relay(browser: Browser, demo: Demo) -> None:
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, service_workers="block")
+    driver = Driver(context.new_page())
+    driver.open_robot(demo)
+    assert driver.page.get_attribute("#robot", "data-control") == "relay"
+    driver.push_joystick()
+    until(lambda: demo.duty() > 0.3, LIVE_S, "the motors turn", driver.breathe)
+    driver.let_go()
+    until(lambda: demo.duty() == 0, LIVE_S, "the motors stand", driver.breathe)
+    driver.push_joystick()
+    until(lambda: demo.duty() > 0.3, LIVE_S, "the motors turn again", driver.breathe)
+    context.close()
+    until(lambda: demo.duty() == 0, 2.0, "the motors stand when the tab is closed")
+
+
 def test_a_treat_lowers_the_count_and_is_told(driver: Driver, demo: Demo) -> None:
     before = demo.machine().carousel.treats_left
     until(lambda: driver.treats_left() == before, LIVE_S, "the count", driver.breathe)

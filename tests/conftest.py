@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from bus import settings
 from cli.embedded import EmbeddedPostgres, EmbeddedValkey
 
 # Examples may take their time on a slow machine; what they find does not depend on it.
@@ -32,10 +33,14 @@ def _make_short_dir() -> Path:
 
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
-    """An empty directory for one test, with a short path (pytest's own is too long for unix sockets)."""
+    """An empty directory for one test, with a short path (pytest's own is too long for unix sockets).
+
+    A robot whose data is in `data` below it leaves no run directory behind.
+    """
     directory = _make_short_dir()
     yield directory
     shutil.rmtree(directory)
+    shutil.rmtree(settings.run_dir(directory / "data"), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

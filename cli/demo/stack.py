@@ -141,6 +141,7 @@ class Stack:
                 child.ask_to_stop()  # both at once: neither needs the other to stop
         if self._robot is not None:
             self._robot.stop(ROBOT_STOP_TIMEOUT_S)
+            shutil.rmtree(settings.run_dir(self._options.data), ignore_errors=True)  # frames in memory, 12 MB
         if self._relay is not None:
             self._relay.stop(RELAY_STOP_TIMEOUT_S)
         if self._valkey is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -53,7 +52,6 @@ def data(short_dir: Path) -> Iterator[Path]:
     yield data
     process.terminate()
     process.wait(20)
-    shutil.rmtree(settings.run_dir(data))
 
 
 def test_it_prints_the_machine_and_puts_faults_into_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

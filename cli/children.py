@@ -5,15 +5,17 @@ has no chance to clean up. Linux offers PR_SET_PDEATHSIG for that (prctl(2)): th
 when its parent ends. Three of its properties shape this module: it is cleared by a change of credentials
 (so it is set after setuid), it fires when the *thread* that spawned ends (so only the main thread may
 spawn), and a parent that ended before the call is missed (so the child compares getppid afterwards).
+`exec_child.py` does that part, in the child.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +24,11 @@ from pathlib import Path
 
 from cli.errors import CommandError
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SHIM = Path(__file__).with_name("exec_child.py")
 POLL_S = 0.02
 KILL_WAIT_S = 5.0
 LOG_CAP_BYTES = 4 * 1024 * 1024
 LOG_KEEP_BYTES = 256 * 1024
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ChildError(CommandError):
@@ -42,17 +42,6 @@ class User:
     name: str
     uid: int
     gid: int
-
-
-def die_with_parent(death_signal: signal.Signals, parent_pid: int) -> None:
-    """Have the kernel send `death_signal` to this process when `parent_pid`, its parent, ends.
-
-    Runs between fork and exec, so it does no more than it must. Ends the process when the parent is gone.
-    """
-    if _libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
-        os._exit(126)
-    if os.getppid() != parent_pid:
-        os._exit(0)
 
 
 class Child:
@@ -115,28 +104,33 @@ class Child:
             raise ChildError(f"{self.name} must be started from the main thread")
         if self.running:
             raise ChildError(f"{self.name} is already running (pid {self.pid})")
-        parent_pid = os.getpid()
-        stop_signal = self._stop_signal
+        if not os.access(self._argv[0], os.X_OK):
+            reason = os.strerror(errno.EACCES if os.path.exists(self._argv[0]) else errno.ENOENT)
+            raise ChildError(f"{self.name} could not be started: {self._argv[0]}: {reason}")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as fresh, self.log.open("ab") as output:
             del fresh  # only empties the file; appending is what lets trim_log cut it while it is written to
             try:
                 self._process = subprocess.Popen(
-                    self._argv,
+                    self._shimmed(),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=self._env,
                     cwd="/" if self._user else None,  # our own directory may be closed to that account
-                    user=self._user.uid if self._user else None,
-                    group=self._user.gid if self._user else None,
-                    extra_groups=[] if self._user else None,
                     start_new_session=True,  # Ctrl-C in the terminal is for us; we stop it in our own order
                     pass_fds=self._pass_fds,
-                    preexec_fn=lambda: die_with_parent(stop_signal, parent_pid),
                 )
             except OSError as error:
-                raise ChildError(f"{self.name} could not be started: {self._argv[0]}: {error.strerror}") from error
+                raise ChildError(f"{self.name} could not be started: {error.strerror}") from error
+
+    def _shimmed(self) -> list[str]:
+        """The command that becomes the program once the kernel knows what to do when we end."""
+        account = [str(self._user.uid), str(self._user.gid)] if self._user else []
+        return [
+            *(sys.executable, "-I", "-S", str(SHIM), str(int(self._stop_signal)), str(os.getpid())),
+            *(*account, "--", *self._argv),
+        ]
 
     def wait_ready(self, probe: Callable[[], str | None], timeout_s: float) -> None:
         """Wait until `probe` finds nothing missing.

@@ -11,9 +11,9 @@ from types import FrameType
 from typing import Any
 
 from bus import settings
-from cli.children import die_with_parent
 from cli.demo.data import DemoInfo
 from cli.demo.stack import Options, Stack
+from cli.exec_child import die_with_parent
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -83,23 +83,21 @@ def test_without_video_the_joystick_drives_through_the_relay(browser: Browser, d
 
 
 def test_a_treat_lowers_the_count_and_is_told(driver: Driver, demo: Demo) -> None:
-    events = driver.page.locator('#events li[data-event="treat"]').count()
-    give_a_treat(driver, demo)
+    left = give_a_treat(driver, demo)
+    treats = driver.page.locator('#events li[data-event="treat"]')
     until(
-        lambda: driver.page.locator('#events li[data-event="treat"]').count() == events + 1,
-        LIVE_S,
-        "the event",
-        driver.breathe,
+        lambda: treats.count() > 0 and f"{left} left" in treats.first.inner_text(), LIVE_S, "the event", driver.breathe
     )
 
 
-def give_a_treat(driver: Driver, demo: Demo) -> None:
-    """One less on the button, and one more that fell out of the machine (a restarted machine is full again)."""
+def give_a_treat(driver: Driver, demo: Demo) -> int:
+    """How many are left: one less on the button, and one more that fell out of the machine (a restarted machine is full again)."""
     until(lambda: driver.treats_left() >= 0, LIVE_S, "the count", driver.breathe)
     before, dropped = driver.treats_left(), demo.machine().carousel.dropped
     driver.page.click("#treat")
     until(lambda: driver.treats_left() == before - 1, LIVE_S, "one less", driver.breathe)
     assert demo.machine().carousel.dropped == dropped + 1
+    return before - 1
 
 
 def test_an_emergency_stop_latches_until_it_is_released(driver: Driver, demo: Demo) -> None:

@@ -91,7 +91,7 @@ def test_a_treat_lowers_the_count_and_is_told(driver: Driver, demo: Demo) -> Non
 
 
 def give_a_treat(driver: Driver, demo: Demo) -> int:
-    """How many are left: one less on the button, and one more that fell out of the machine (a restarted machine is full again)."""
+    """One less on the button and one more that fell; returns how many are left. (A restarted machine is full again.)"""
     until(lambda: driver.treats_left() >= 0, LIVE_S, "the count", driver.breathe)
     before, dropped = driver.treats_left(), demo.machine().carousel.dropped
     driver.page.click("#treat")

@@ -41,8 +41,12 @@ class Bus(Protocol):
     def publish(self, topic: Topic[T], value: T) -> None:
         """Send to every subscriber. Never blocks; a reader that is too slow loses messages, and counts them."""
 
-    def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None]) -> None:
-        """Call `handler` for every message (EVENT), or for the latest one (STATE; at once if there is one)."""
+    def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None], *, every_value: bool = False) -> None:
+        """Call `handler` for every message (EVENT), or for the latest one (STATE; at once if there is one).
+
+        Args:
+            every_value: of a STATE too, every message: for those who look at the bus itself.
+        """
 
     def serve(self, topic: Topic[T], handler: Callable[[Request[T]], Outcome]) -> None:
         """Answer requests: `handler` returns the reply, None for an empty one, or a future of it, or raises

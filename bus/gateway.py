@@ -1,8 +1,11 @@
 """What may come in from outside (LAN, data channel, relay): one door, the same rules for all.
 
+The rules are the table's: `Topic.outside` says by which paths, for whom and how often.
+
 session = Gateway(bus).open(origin)
 session.submit(message, now, answer)      # a JSON object of an app
 session.carry_out(command, now)           # a command already parsed, as REST has it
+session.ask(SIGNAL, signal, now)          # what is no command: video signalling, pairing
 session.close()                           # the driver is gone: what it drove stops
 """
 
@@ -17,14 +20,18 @@ from msgspec import Struct
 from bus.base import Bus
 from bus.errors import Unavailable
 from bus.messages import Origin, SessionEnd
-from bus.topics import COMMAND_TOPICS, DRIVER_GONE
+from bus.topics import COMMAND_TOPICS, DRIVER_GONE, Outside, Topic, outside_of
 from contract import commands
-from contract.commands import Command, CommandResult, CommandSpec
+from contract.commands import Command, CommandResult
 from contract.errors import ContractError
 from contract.frames import Error
+from contract.units import Role
 
 MAX_MOTION_AGE_S = 0.5
 """Motion that is older than this when it arrives does not move anything (contract)."""
+
+RANK: Mapping[Role, int] = {"viewer": 0, "driver": 1, "owner": 2}
+"""Each role may do what the lower ones may."""
 
 Answer = Callable[[CommandResult | Error], None]
 
@@ -110,18 +117,35 @@ class Session:
             UNAVAILABLE, or what the process says.
         """
         spec = command.spec
+        what, outside = f"`{spec.name}`", outside_of(spec)
         try:
-            self._admit(spec, command.t_ms, received, link_fresh)
+            self._admit(outside, what)
+            if spec.motion:
+                self._refuse_stale(command.t_ms, received, link_fresh)
+            self._limit(outside, what, received)
             topic = COMMAND_TOPICS.get(spec.name)
             if topic is None:
-                raise Unavailable(f"`{spec.name}` needs the {spec.service} process, which this robot does not have.")
+                raise Unavailable(f"{what} needs the {spec.service} process, which this robot does not have.")
         except ContractError as error:
-            self._bus.counters[f"gateway.refused.{error.code}"] += 1
-            failed: Future[Any] = Future()
-            failed.set_exception(error)
-            return failed
+            return self._refused(error)
         self._drives = self._drives or spec.motion
         return self._bus.request(topic, command.body, origin=self.origin, id=self._scoped(command.id))
+
+    def ask(self, topic: Topic[Any], body: Struct, received: float) -> Future[Any]:
+        """Ask something that is no command, where the table lets this session ask it.
+
+        Returns:
+            A future of the reply, or of ContractError: NOT_AUTHORIZED, RATE_LIMITED, UNAVAILABLE, or what the process
+            says.
+        """
+        try:
+            if topic.outside is None:
+                raise ContractError("NOT_AUTHORIZED", f"{topic.name} is inside the robot only.")
+            self._admit(topic.outside, topic.name)
+            self._limit(topic.outside, topic.name, received)
+        except ContractError as error:
+            return self._refused(error)
+        return self._bus.request(topic, body, origin=self.origin)
 
     def close(self) -> Future[Any] | None:
         """The session is over: whatever it was driving stops now, not at the dead-man's time."""
@@ -130,23 +154,36 @@ class Session:
         self._drives = False
         return self._bus.request(DRIVER_GONE, SessionEnd(self.origin), origin=self.origin)
 
-    def _admit(self, spec: CommandSpec, t_ms: float | None, received: float, link_fresh: bool) -> None:
-        if spec.role != "viewer" and self.origin.role == "viewer":
-            raise ContractError("NOT_AUTHORIZED", f"A viewer may not send `{spec.name}`; ask the owner to be a driver.")
-        if spec.urgent:
+    def _admit(self, outside: Outside, what: str) -> None:
+        """Raise ContractError unless the table lets this session send it."""
+        if self.origin.source not in outside.paths:
+            raise ContractError("NOT_AUTHORIZED", f"{what} cannot be sent by the path {self.origin.source}.")
+        if RANK[self.origin.role] < RANK[outside.role]:
+            raise ContractError(
+                "NOT_AUTHORIZED", f"A {self.origin.role} may not send {what}: it takes at least a {outside.role}."
+            )
+
+    def _limit(self, outside: Outside, what: str, received: float) -> None:
+        """Raise ContractError when this session sends it too often."""
+        rate_hz = outside.rate_hz
+        if rate_hz is None:
             return
-        if spec.motion:
-            self._refuse_stale(t_ms, received, link_fresh)
-        bucket = self._buckets.get(spec.name)
+        bucket = self._buckets.get(what)
         if bucket is None:
-            bucket = self._buckets[spec.name] = TokenBucket(spec.rate_hz, max(2.0, spec.rate_hz / 2), received)
+            bucket = self._buckets[what] = TokenBucket(rate_hz, max(2.0, rate_hz / 2), received)
         wait_s = bucket.take(received)
         if wait_s > 0:
             raise ContractError(
                 "RATE_LIMITED",
-                f"`{spec.name}` is accepted {spec.rate_hz:g} times a second; wait {wait_s:.2f} s.",
+                f"{what} is accepted {rate_hz:g} times a second; wait {wait_s:.2f} s.",
                 retry_after_s=round(wait_s, 3),
             )
+
+    def _refused(self, error: ContractError) -> Future[Any]:
+        self._bus.counters[f"gateway.refused.{error.code}"] += 1
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return failed
 
     def _refuse_stale(self, t_ms: float | None, received: float, link_fresh: bool) -> None:
         age_s = 0.0 if t_ms is None else self._staleness.age_s(t_ms, received)

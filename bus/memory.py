@@ -115,7 +115,7 @@ class MemoryBus:
                 if reader.topic is topic:
                     bus._post(lambda reader=reader, bus=bus: reader.take(raw, bus._now_ns()))  # type: ignore[misc]
 
-    def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None]) -> None:
+    def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None], *, every_value: bool = False) -> None:
         reader = Reader(topic, handler, self.counters, self._complaints)
         self._readers.append(reader)
         owner = self._hub.buses.get(topic.owner)

@@ -128,6 +128,13 @@ class Fault(Struct, frozen=True):
     active: bool = True
 
 
+class Publication(Struct, frozen=True):
+    """What a process is asked to publish in its own name, by a tool (`wimz bus pub`, `wimz bus replay`)."""
+
+    topic: str
+    value: dict[str, Any]
+
+
 class ProcessHealth(Struct, frozen=True):
     name: str
     alive: bool

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from bus import settings
 from bus.base import Bus
 from bus.errors import BusError
+from bus.injection import serve_injections
 from bus.messages import Heartbeat
 from bus.topics import HEARTBEATS
 from bus.zeromq import ZmqBus
@@ -168,7 +169,9 @@ def open_context(name: str, config_path: Path) -> Context:
     data = settings.data_dir(config)
     data.mkdir(parents=True, exist_ok=True)
     run_dir = settings.make_run_dir(data)
-    return Context(ZmqBus(name, run_dir), config, data, run_dir)
+    bus = ZmqBus(name, run_dir)
+    serve_injections(bus)
+    return Context(bus, config, data, run_dir)
 
 
 def beat(bus: Bus) -> None:

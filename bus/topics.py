@@ -12,8 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from bus import messages
+from bus.messages import Source
 from contract.commands import COMMANDS, CommandSpec, Nothing
 from contract.models import Telemetry
+from contract.units import Role
 
 T = TypeVar("T", bound=Struct)
 
@@ -29,6 +31,12 @@ PROCESSES = (
     "monitor",
 )
 """The robot's processes, as `supervisord.conf` lists them (a test holds the two together)."""
+
+EVERY_PATH: tuple[Source, ...] = ("lan", "datachannel", "cloud")
+"""The ways into the robot. The machine's own console and the missions are inside."""
+
+SIGNALS_HZ = 50.0
+"""An app trickles its ICE candidates in a burst: at most half of this at once."""
 
 DEFAULT_QUEUE = 1000
 """Messages a slow reader of an EVENT topic may fall behind before the newest are dropped and counted."""
@@ -50,6 +58,21 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
+class Outside:
+    """Who may reach a topic from outside the robot. `bus/gateway.py` enforces it.
+
+    Attributes:
+        paths: where it may come in.
+        role: the least role that may send it.
+        rate_hz: how often one session may send it; None: as often as it likes (stops).
+    """
+
+    paths: tuple[Source, ...]
+    role: Role
+    rate_hz: float | None
+
+
+@dataclass(frozen=True)
 class Topic(Generic[T]):
     """One row of the table.
 
@@ -62,7 +85,7 @@ class Topic(Generic[T]):
         max_age_s: STATE: stale after; REQUEST, STOP: default deadline.
         rate_hz: nominal rate of a STATE.
         queue: how far a reader of an EVENT may fall behind.
-        command: the contract command behind a REQUEST that may come from outside; None: inside only.
+        outside: who may send it from outside the robot, and how often; None: inside only.
         schema: checksum of the types, so that two versions of the program notice that they differ.
     """
 
@@ -74,7 +97,7 @@ class Topic(Generic[T]):
     max_age_s: float = 2.0
     rate_hz: float = 0.0
     queue: int = DEFAULT_QUEUE
-    command: CommandSpec | None = None
+    outside: Outside | None = None
     schema: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,14 +117,33 @@ def _event(name: str, type_: type[T], queue: int = DEFAULT_QUEUE) -> Topic[T]:
     return Topic(name, Kind.EVENT, name.partition("/")[0], type_, queue=queue)
 
 
-def _request(name: str, type_: type[T], reply: type[Struct] = Nothing, timeout_s: float = 2.0) -> Topic[T]:
-    return Topic(name, Kind.REQUEST, name.partition("/")[0], type_, reply, max_age_s=timeout_s)
+def _request(
+    name: str,
+    type_: type[T],
+    reply: type[Struct] = Nothing,
+    timeout_s: float = 2.0,
+    outside: Outside | None = None,
+) -> Topic[T]:
+    return Topic(name, Kind.REQUEST, name.partition("/")[0], type_, reply, max_age_s=timeout_s, outside=outside)
+
+
+def outside_of(spec: CommandSpec) -> Outside:
+    """A command comes in by every path; stops as often as anybody likes."""
+    return Outside(EVERY_PATH, spec.role, None if spec.urgent else spec.rate_hz)
 
 
 def _command(spec: CommandSpec) -> Topic[Struct]:
     kind = Kind.STOP if spec.urgent else Kind.REQUEST
     name = f"{spec.service}/{spec.name}"
-    return Topic(name, kind, spec.service, spec.body, spec.result or Nothing, max_age_s=spec.timeout_s, command=spec)
+    return Topic(
+        name,
+        kind,
+        spec.service,
+        spec.body,
+        spec.result or Nothing,
+        max_age_s=spec.timeout_s,
+        outside=outside_of(spec),
+    )
 
 
 HEARTBEATS: Mapping[str, Topic[messages.Heartbeat]] = {
@@ -113,6 +155,10 @@ EVENTS: Mapping[str, Topic[messages.RobotEvent]] = {
 FAULTS: Mapping[str, Topic[messages.Fault]] = {
     process: _event(f"{process}/fault", messages.Fault, queue=100) for process in PROCESSES
 }
+PUBLISH: Mapping[str, Topic[messages.Publication]] = {
+    process: _request(f"{process}/publish", messages.Publication) for process in PROCESSES
+}
+"""Asks a process to publish something in its own name: for tools and tests."""
 COMMAND_TOPICS: Mapping[str, Topic[Struct]] = {
     spec.name: _command(spec) for spec in COMMANDS.values() if spec.service in PROCESSES
 }
@@ -129,20 +175,23 @@ VIDEO_STATE = _state("webrtc/state", messages.VideoState, 1.0, 5.0)
 TELEMETRY = _state("monitor/telemetry", Telemetry, 1.0, 5.0)
 HEALTH = _state("monitor/health", messages.Health, 1.0, 5.0)
 SIGNAL_OUT = _event("webrtc/signal_out", messages.SignalOut)
-SIGNAL = _request("webrtc/signal", messages.Signal, timeout_s=5.0)
+SIGNAL = _request(
+    "webrtc/signal", messages.Signal, timeout_s=5.0, outside=Outside(("lan", "cloud"), "viewer", SIGNALS_HZ)
+)
 DRIVER_GONE: Topic[messages.SessionEnd] = Topic(
     "motion/driver_gone", Kind.STOP, "motion", messages.SessionEnd, max_age_s=0.4
 )
 SIMULATED_MACHINE = _state("simulator/machine", messages.MachineState, 50.0, 3.0)
 SIMULATOR_READ = _request("simulator/read", Nothing, messages.MachineState)
 SIMULATOR_FAULT = _request("simulator/fault", messages.SimulatedFault, messages.MachineState)
-PAIRING_CODE = _request("cloudlink/pairing_code", Nothing)
+PAIRING_CODE = _request("cloudlink/pairing_code", Nothing, outside=Outside(("lan",), "owner", 0.5))
 
 _ALL: tuple[Topic[Any], ...] = (
     *HEARTBEATS.values(),
     *EVENTS.values(),
     *FAULTS.values(),
     *COMMAND_TOPICS.values(),
+    *PUBLISH.values(),
     CAMERA_TICK,
     CAMERA_STATE,
     MOTION_STATE,

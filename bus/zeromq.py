@@ -98,8 +98,8 @@ class ZmqBus:
             raise ValueError(f"{self.name} cannot publish {topic.name}: it belongs to {topic.owner}")
         self._on_loop(lambda: self._publish(topic, value))
 
-    def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None]) -> None:
-        self._on_loop(lambda: self._subscribe(topic, handler))
+    def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None], *, every_value: bool = False) -> None:
+        self._on_loop(lambda: self._subscribe(topic, handler, every_value))
 
     def serve(self, topic: Topic[T], handler: Server) -> None:
         self._desk.serve(topic, handler)
@@ -300,10 +300,10 @@ class ZmqBus:
             if last is not None:
                 self._publisher.send(last, zmq.NOBLOCK)
 
-    def _subscribe(self, topic: Topic[Any], handler: Callable[[Message[Any]], None]) -> None:
+    def _subscribe(self, topic: Topic[Any], handler: Callable[[Message[Any]], None], every_value: bool) -> None:
         socket = self._socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, topic.queue)
-        if topic.kind is Kind.STATE:
+        if topic.kind is Kind.STATE and not every_value:
             socket.setsockopt(zmq.CONFLATE, 1)
         socket.connect(f"ipc://{self._run_dir / topic.owner}.pub")
         socket.setsockopt(zmq.SUBSCRIBE, codec.prefix(topic))

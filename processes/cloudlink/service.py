@@ -19,6 +19,7 @@ from bus.base import Bus, Latest
 from bus.codec import Message
 from bus.errors import SettingsError
 from bus.events import robot_event, timestamp, utc_now
+from bus.gateway import Session
 from bus.liveness import LinkPing, on_restart
 from bus.messages import LinkState, Origin, RobotEvent, Signal, SignalOut
 from bus.runner import Context
@@ -229,14 +230,19 @@ class CloudlinkService:
         self._signal(frame, self._sessions.watcher(frame.session_id))
 
     def _on_unwatch(self, frame: frames.WebrtcClose) -> None:
-        origin = self._sessions.watcher(frame.session_id)
+        origin = self._sessions.watcher(frame.session_id).origin
         self._sessions.unwatch(frame.session_id)
-        self._signal(frame, origin)
+        self._end_video(frame, origin)
 
-    def _signal(self, frame: frames.Frame, origin: Origin) -> None:
-        future = self._bus.request(SIGNAL, Signal(msgspec.to_builtins(frame), origin), origin=origin)
-        if not isinstance(frame, frames.WebrtcClose | frames.WebrtcIce):
-            future.add_done_callback(lambda done: self._signalled(origin.session, done))
+    def _signal(self, frame: frames.Frame, sender: Session) -> None:
+        body = Signal(msgspec.to_builtins(frame), sender.origin)
+        future = sender.ask(SIGNAL, body, self._bus.now())
+        if not isinstance(frame, frames.WebrtcIce):
+            future.add_done_callback(lambda done: self._signalled(sender.origin.session, done))
+
+    def _end_video(self, frame: frames.WebrtcClose, origin: Origin) -> None:
+        """Ending is never too often, so it does not pass the gateway's limits."""
+        self._bus.request(SIGNAL, Signal(msgspec.to_builtins(frame), origin), origin=origin)
 
     def _signalled(self, session_id: str, done: Future[Any]) -> None:
         error = done.exception()
@@ -258,7 +264,7 @@ class CloudlinkService:
         for origin in self._sessions.unwatch_all():
             close = frames.WebrtcClose(session_id=origin.session, reason="The robot's video has restarted.")
             self._send(close)
-            self._signal(close, origin)  # in case it was asked for after the restart, and before this was known
+            self._end_video(close, origin)  # in case it was asked for after the restart, and before this was known
 
     # -- pairing ----------------------------------------------------------------------------------
 

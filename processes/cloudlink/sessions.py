@@ -22,7 +22,7 @@ class Sessions:
     def __init__(self, bus: Bus) -> None:
         self._gateway = Gateway(bus)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._watchers: OrderedDict[str, Origin] = OrderedDict()
+        self._watchers: OrderedDict[str, Session] = OrderedDict()
 
     def of(self, sender: Relayed) -> Session:
         """The session of a command's sender. A relay that names no session is itself one."""
@@ -49,25 +49,26 @@ class Sessions:
         """The link is lost, and with it everybody behind it."""
         self._close(list(self._sessions))
 
-    def watch(self, session_id: str, user_id: str | None, role: Role | None) -> Origin:
-        """Note who asked for a video session."""
-        origin = Origin("cloud", session_id, user_id, role or "owner")
-        self._watchers[session_id] = origin
+    def watch(self, session_id: str, user_id: str | None, role: Role | None) -> Session:
+        """Note who asked for a video session: its frames come in by the session that is returned."""
+        session = self._gateway.open(Origin("cloud", session_id, user_id, role or "owner"))
+        self._watchers[session_id] = session
         self._watchers.move_to_end(session_id)
         if len(self._watchers) > MAX_WATCHERS:
             self._watchers.popitem(last=False)
-        return origin
+        return session
 
-    def watcher(self, session_id: str) -> Origin:
+    def watcher(self, session_id: str) -> Session:
         """Who a later frame of a video session comes from."""
-        return self._watchers.get(session_id) or Origin("cloud", session_id, role="viewer")
+        session = self._watchers.get(session_id)
+        return session or self._gateway.open(Origin("cloud", session_id, role="viewer"))
 
     def unwatch(self, session_id: str) -> None:
         self._watchers.pop(session_id, None)
 
     def unwatch_all(self) -> list[Origin]:
         """Forget every video session; returns who watched."""
-        watched = list(self._watchers.values())
+        watched = [session.origin for session in self._watchers.values()]
         self._watchers.clear()
         return watched
 

@@ -19,6 +19,7 @@ from gunicorn.workers import gthread
 from bus import settings
 from bus.errors import BusError
 from bus.frames import FrameReader
+from bus.injection import serve_injections
 from bus.runner import beat, die_with_parent, log_to_stderr, parse_arguments
 from bus.zeromq import ZmqBus
 from processes.local_api.access import Door
@@ -95,6 +96,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """In the worker, after the fork."""
         self._bus = bus = ZmqBus("local_api", self._run_dir)
+        serve_injections(bus)
         door = Door(self._token, require_token=self._local.require_token)
         pictures = Pictures(FrameReader(self._run_dir, "main"), self._local.jpeg_quality)
         self._api = LocalApi(bus, self._local, door, pictures, settings.device_id(self._config))

@@ -91,6 +91,7 @@ class LocalApi:
         self.stopping = threading.Event()
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
         self._gateway = Gateway(bus)
+        self._code_asker = self._gateway.open(Origin("lan", "pairing"))
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
         self._peers_lock = threading.Lock()
         self._telemetry = Latest(bus, TELEMETRY)
@@ -165,7 +166,8 @@ class LocalApi:
             return state
         with self.waiting():
             try:
-                self.bus.request(PAIRING_CODE, Nothing()).result(CODE_WITHIN_S + REPLY_MARGIN_S)
+                asked = self._code_asker.ask(PAIRING_CODE, Nothing(), self.bus.now())
+                asked.result(CODE_WITHIN_S + REPLY_MARGIN_S)
             except ContractError as error:
                 log.info("no pairing code: %s", error)
                 return state

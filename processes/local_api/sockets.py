@@ -140,8 +140,11 @@ class Sockets:
         client.session.submit(message, now, lambda answer: self._send(client, encode(answer)), link_fresh=fresh)
 
     def _signal(self, client: Client, action: Signal) -> None:
-        origin = Origin("lan", action.session_id)
-        future = self._bus.request(SIGNAL, SignalIn(msgspec.to_builtins(action.frame), origin), origin=origin)
+        body = SignalIn(msgspec.to_builtins(action.frame), Origin("lan", action.session_id))
+        if isinstance(action.frame, frames.WebrtcClose):  # ending is never too often
+            future = self._bus.request(SIGNAL, body, origin=client.session.origin)
+        else:
+            future = client.session.ask(SIGNAL, body, self._bus.now())
         future.add_done_callback(lambda done: self._signalled(client, action, done))
 
     def _signalled(self, client: Client, action: Signal, done: Future[Any]) -> None:

@@ -2,6 +2,7 @@
 #   make demo    the robot (simulated), its relay and the web client; sign-in data is printed
 #   make test    every check and every test
 #   make lint    the checks alone
+#   make model   the network that finds dogs (demo and test fetch it by themselves)
 #   make screenshot  docs/screenshot.png
 #   make bench-… measurements; JSON=1 for programs, CHECK=1 to fail where an aim is missed
 #   make clean   removes what the others made, the demo's data included
@@ -14,14 +15,20 @@ ARGS ?=
 # libatomic1 is what the Node.js inside Playwright links to.
 BROWSER := chromium libatomic1
 
-.PHONY: demo test lint clean bench-main-path screenshot
+.PHONY: demo test model lint clean bench-detector bench-bus bench-main-path drill-bus drill-fuzz drill-supervision drill-treats screenshot bench-frames
 
 demo: $(VENV)/.demo
+	@$(BIN)/python scripts/fetch_model.py --optional
 	@$(BIN)/python -m cli.main demo --with-parent $(ARGS)
 
 test: lint
-	@scripts/system-packages.sh $(BROWSER) nginx coturn
+	@scripts/system-packages.sh $(BROWSER) nginx coturn alsa-utils
+	@$(BIN)/python scripts/fetch_model.py --optional
+	@scripts/fetch-test-pictures.sh
 	$(BIN)/python -m pytest $(ARGS)
+
+model: $(VENV)/.demo
+	@$(BIN)/python scripts/fetch_model.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -29,9 +36,32 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports --no-logo
 
+bench-bus: $(VENV)/.dev
+	@scripts/system-packages.sh mosquitto
+	@$(BIN)/python -m bench.bus
+
 bench-main-path: $(VENV)/.dev
 	@scripts/system-packages.sh $(BROWSER)
 	@$(BIN)/python -m bench.main_path
+
+drill-bus: $(VENV)/.dev
+	@$(BIN)/python -m bench.drill_bus
+
+drill-fuzz: $(VENV)/.dev
+	@$(BIN)/python -m bench.drill_fuzz
+
+drill-supervision: $(VENV)/.dev
+	@$(BIN)/python -m bench.drill_supervision
+
+drill-treats: $(VENV)/.dev
+	@$(BIN)/python -m bench.drill_treats
+
+bench-frames: $(VENV)/.dev
+	@$(BIN)/python -m bench.frames
+
+bench-detector: $(VENV)/.dev
+	@$(BIN)/python scripts/fetch_model.py
+	@$(BIN)/python -m bench.detector
 
 screenshot: $(VENV)/.dev
 	@scripts/system-packages.sh $(BROWSER)

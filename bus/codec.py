@@ -11,28 +11,30 @@ one machine share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+import functools
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgpack
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Raw, Struct
 
 from bus.errors import MalformedMessage
 from bus.messages import Origin
 from bus.topics import TOPICS, Topic
 from contract.errors import STATUS_OF_CODE, ContractError
-from contract.validate import convert
+from contract.units import Seconds
+from contract.validate import convert, loose_fields, refuse_non_finite
 
 T = TypeVar("T", bound=Struct)
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 262_144
 """The largest message on the bus is an SDP (under 64 KiB); pictures travel through the ring."""
+MAX_ID_LENGTH = 1024
+"""Of a request's id, which is the sender's own and what makes it unique among senders (`gateway`)."""
 
 
-@dataclass(frozen=True)
-class Message(Generic[T]):
+class Message(Struct, Generic[T], frozen=True):
     """A publication as a subscriber gets it. `sent_ns` is the sender's CLOCK_MONOTONIC."""
 
     value: T
@@ -41,8 +43,7 @@ class Message(Generic[T]):
     sent_ns: int
 
 
-@dataclass(frozen=True)
-class Request(Generic[T]):
+class Request(Struct, Generic[T], frozen=True):
     """A request as its server gets it.
 
     Attributes:
@@ -61,43 +62,78 @@ class Request(Generic[T]):
     origin: Origin | None
 
 
-@dataclass(frozen=True)
-class Reply:
-    """An answer: a struct of the topic's reply type still as plain values, or an error."""
+class Reply(Struct, frozen=True):
+    """An answer: the topic's reply still as bytes for `decode_payload`, or an error."""
 
     nonce: int
-    payload: Any
+    payload: Raw
     error: ContractError | None
 
 
-def prefix(topic: Topic[Any]) -> bytes:
-    """What a subscription to the topic matches; no other topic's name can begin with it."""
-    return topic.name.encode() + b"\0"
+class _PublicationEnvelope(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    version: int
+    schema: int
+    sender: str
+    seq: int
+    sent_ns: int
+    payload: Raw
+
+
+class RequestEnvelope(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A request before its body is looked at, so that a bad body can still be answered."""
+
+    version: int
+    schema: int
+    topic: str
+    sender: str
+    nonce: int
+    id: Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | None
+    sent_ns: int
+    deadline_ns: int
+    origin: Origin | None
+    payload: Raw
+
+
+class _ReplyEnvelope(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    version: int
+    nonce: int
+    ok: bool
+    payload: Raw
+
+
+_publication_decoder = msgspec.msgpack.Decoder(_PublicationEnvelope)
+_request_decoder = msgspec.msgpack.Decoder(RequestEnvelope)
+_reply_decoder = msgspec.msgpack.Decoder(_ReplyEnvelope)
+_error_decoder = msgspec.msgpack.Decoder(tuple[str, str, Seconds | None])
 
 
 def encode_publication(topic: Topic[T], value: T, sender: str, seq: int, now_ns: int) -> bytes:
-    return prefix(topic) + _pack([VERSION, topic.schema, sender, seq, now_ns, msgspec.to_builtins(value)])
+    return topic.prefix + _pack([VERSION, topic.schema, sender, seq, now_ns, msgspec.to_builtins(value)])
 
 
 def decode_publication(topic: Topic[T], raw: bytes) -> Message[T]:
     """Raises:
     MalformedMessage: not a publication of `topic` in this version.
     """
-    start = prefix(topic)
+    start = topic.prefix
     if not raw.startswith(start):
         raise MalformedMessage(f"not a publication of {topic.name}")
-    sender, seq, sent_ns, payload = _envelope(_unpack(raw[len(start) :]), topic, 4)
-    if not (isinstance(sender, str) and isinstance(seq, int) and isinstance(sent_ns, int)):
-        raise MalformedMessage("the envelope's fields are of the wrong type")
-    return Message(_convert(topic.payload, payload), sender, seq, sent_ns)
+    envelope = _decode(_publication_decoder, raw[len(start) :])
+    _check_version(envelope.version, envelope.schema, topic)
+    try:
+        value = decode_payload(topic.payload, envelope.payload)
+    except ContractError as error:
+        raise MalformedMessage(error.message) from error
+    return Message(value, envelope.sender, envelope.seq, envelope.sent_ns)
 
 
 def encode_request(request: Request[T]) -> bytes:
+    topic = request.topic
     return _pack(
         [
             VERSION,
-            request.topic.schema,
-            request.topic.name,
+            topic.schema,
+            topic.name,
             request.sender,
             request.nonce,
             request.id,
@@ -109,37 +145,36 @@ def encode_request(request: Request[T]) -> bytes:
     )
 
 
-def request_header(raw: bytes) -> tuple[Topic[Any], int, list[Any]]:
-    """The topic and nonce of a request, before its body is looked at, so that a bad body can still be answered.
+def request_envelope(raw: bytes) -> tuple[Topic[Any], RequestEnvelope]:
+    """The topic of a request, and the request with its body not yet looked at.
 
     Raises:
         MalformedMessage: no request of this version.
     """
-    fields = _unpack(raw)
-    if not isinstance(fields, list) or len(fields) != 10 or fields[0] != VERSION:
-        raise MalformedMessage("not a request of this version")
-    topic = TOPICS.get(fields[2]) if isinstance(fields[2], str) else None
-    if topic is None or fields[1] != topic.schema:
-        raise MalformedMessage("no such topic, or another version of its type")
-    if not isinstance(fields[4], int):
-        raise MalformedMessage("a request's nonce is a whole number")
-    return topic, fields[4], fields
+    envelope = _decode(_request_decoder, raw)
+    topic = TOPICS.get(envelope.topic)
+    if topic is None:
+        raise MalformedMessage("no such topic")
+    _check_version(envelope.version, envelope.schema, topic)
+    return topic, envelope
 
 
-def decode_request(topic: Topic[Any], fields: list[Any]) -> Request[Any]:
-    """The rest of a request whose header was read.
+def decode_request(topic: Topic[T], envelope: RequestEnvelope) -> Request[T]:
+    """The rest of a request whose envelope was read.
 
     Raises:
-        MalformedMessage: the envelope is broken.
         ContractError: the body is not what the topic takes.
     """
-    _, _, _, sender, nonce, id_, sent_ns, deadline_ns, origin, payload = fields
-    if not (isinstance(sender, str) and isinstance(sent_ns, int) and isinstance(deadline_ns, int)):
-        raise MalformedMessage("the envelope's fields are of the wrong type")
-    if not (id_ is None or isinstance(id_, str)):
-        raise MalformedMessage("a request's id is text")
-    who = None if origin is None else _convert(Origin, origin)
-    return Request(topic, convert(topic.payload, payload), sender, nonce, id_, sent_ns, deadline_ns, who)
+    return Request(
+        topic,
+        decode_payload(topic.payload, envelope.payload),
+        envelope.sender,
+        envelope.nonce,
+        envelope.id,
+        envelope.sent_ns,
+        envelope.deadline_ns,
+        envelope.origin,
+    )
 
 
 def encode_reply(nonce: int, outcome: Struct | ContractError) -> bytes:
@@ -152,31 +187,67 @@ def decode_reply(raw: bytes) -> Reply:
     """Raises:
     MalformedMessage: not a reply of this version.
     """
-    fields = _unpack(raw)
-    if not isinstance(fields, list) or len(fields) != 4 or fields[0] != VERSION or not isinstance(fields[1], int):
-        raise MalformedMessage("not a reply of this version")
-    _, nonce, ok, payload = fields
-    if ok is True:
-        return Reply(nonce, payload, None)
-    if not isinstance(payload, list) or len(payload) != 3 or payload[0] not in STATUS_OF_CODE:
-        raise MalformedMessage("not an error this version knows")
-    code, message, retry_after_s = payload
-    return Reply(nonce, None, ContractError(code, str(message), retry_after_s=retry_after_s))
+    envelope = _decode(_reply_decoder, raw)
+    if envelope.version != VERSION:
+        raise MalformedMessage("a reply of another version")
+    if envelope.ok:
+        return Reply(envelope.nonce, envelope.payload, None)
+    return Reply(envelope.nonce, envelope.payload, _decode_error(envelope.payload))
 
 
-def _envelope(fields: Any, topic: Topic[Any], count: int) -> list[Any]:
-    if not isinstance(fields, list) or len(fields) != count + 2:
-        raise MalformedMessage("not an envelope")
-    if fields[0] != VERSION or fields[1] != topic.schema:
-        raise MalformedMessage(f"{topic.name} in another version")
-    return fields[2:]
+def decode_payload(type_: type[T], payload: Raw) -> T:
+    """A message's struct. NaN and infinities are refused wherever they are.
 
-
-def _convert(type_: type[Any], payload: Any) -> Any:
+    Raises:
+        ContractError: INVALID_PARAMETER, naming the field and what is accepted.
+    """
+    decoder, loose = _payload_decoder(type_)
     try:
-        return convert(type_, payload)
-    except ContractError as error:
-        raise MalformedMessage(error.message) from error
+        value: T = decoder.decode(payload)
+        for name in loose:
+            refuse_non_finite(getattr(value, name))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        return _explained(type_, payload, error)
+    return value
+
+
+@functools.cache
+def _payload_decoder(type_: type[Any]) -> tuple[msgspec.msgpack.Decoder[Any], tuple[str, ...]]:
+    """How to read a type, and which of its fields may hold a number that is none."""
+    return msgspec.msgpack.Decoder(type_), loose_fields(type_)
+
+
+def _explained(type_: type[T], payload: Raw, error: Exception) -> T:
+    """Say what is wrong with a payload. It is read a second time, by the slower way that has the words."""
+    try:
+        return convert(type_, _unpack(bytes(payload)))
+    except MalformedMessage as malformed:
+        raise ContractError("INVALID_PARAMETER", f"The message cannot be read: {malformed}.") from error
+
+
+def _decode_error(payload: Raw) -> ContractError:
+    try:
+        code, message, retry_after_s = _error_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"not an error: {error}") from error
+    if code not in STATUS_OF_CODE:
+        raise MalformedMessage("not an error this version knows")
+    return ContractError(code, message, retry_after_s=retry_after_s)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
+    """An envelope."""
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise MalformedMessage(f"longer than {MAX_MESSAGE_BYTES} bytes")
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedMessage(f"not an envelope: {error}") from error
+
+
+def _check_version(version: int, schema: int, topic: Topic[Any]) -> None:
+    if version != VERSION or schema != topic.schema:
+        raise MalformedMessage(f"{topic.name} in another version")
 
 
 def _pack(value: Any) -> bytes:

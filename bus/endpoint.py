@@ -6,7 +6,7 @@ import heapq
 import itertools
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,6 @@ from bus.messages import Origin
 from bus.topics import Kind, Topic
 from contract.commands import Nothing
 from contract.errors import ContractError
-from contract.validate import convert
 
 log = logging.getLogger(__name__)
 
@@ -32,35 +31,56 @@ MEMORY_NS = 600 * 10**9
 MAX_PENDING = 2000
 """Requests of one process that may wait for an answer at once."""
 
+MAX_ASKERS = 100
+"""Repeats of one request that may wait for its one outcome."""
+
 LOG_INTERVAL_NS = 60 * 10**9
 """A sender that sends what cannot be read is named in the log once in this time."""
-
-MAX_LOGGED_SENDERS = 256
+MAX_LOGGED_SENDERS = 64
+"""More than these in that time are only counted."""
+MAX_LOGGED_TEXT = 200
 
 
 class Complaints:
-    """Counts what is dropped and logs it once per kind and minute."""
+    """Counts what is dropped, and logs it once per sender and minute."""
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters
-        self._logged: OrderedDict[str, int] = OrderedDict()
+        self._logged: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def drop(self, counter: str, reason: str, now_ns: int) -> None:
+    def drop(self, counter: str, sender: str, reason: str, now_ns: int) -> None:
+        """Note that something was dropped.
+
+        Args:
+            sender: who sent it, as far as that is known: its name, or the topic it came by.
+        """
         self._counters[counter] += 1
-        last = self._logged.get(reason)
-        if last is not None and now_ns - last < LOG_INTERVAL_NS:
-            return
-        self._logged[reason] = now_ns
-        self._logged.move_to_end(reason)
-        if len(self._logged) > MAX_LOGGED_SENDERS:
+        while self._logged and now_ns - next(iter(self._logged.values())) >= LOG_INTERVAL_NS:
             self._logged.popitem(last=False)
-        log.warning("%s: %s (counted; said once a minute)", counter, reason)
+        key = (counter, sender)
+        if key in self._logged or len(self._logged) >= MAX_LOGGED_SENDERS:
+            return
+        self._logged[key] = now_ns
+        text = f"{counter}: {sender[:MAX_LOGGED_TEXT]}: {reason[:MAX_LOGGED_TEXT]}"
+        log.warning("%s (counted; said once a minute)", text.encode("unicode_escape").decode())
 
 
-def check_request(topic: Topic[Any]) -> None:
-    """Raise ValueError where the topic is none that can be asked."""
+def promise(topic: Topic[Any]) -> Future[Any]:
+    """The future of a request. It ends with an answer or at its deadline, and cannot be cancelled.
+
+    Raises:
+        ValueError: the topic is none that can be asked.
+    """
     if topic.kind not in (Kind.REQUEST, Kind.STOP):
         raise ValueError(f"{topic.name} is a {topic.kind.value}; only requests can be asked")
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def lane_of(topic: Topic[Any]) -> str:
+    """Where requests of the topic are received: the owner's requests, or its stops."""
+    return f"{topic.owner}.{'stop' if topic.kind is Kind.STOP else 'req'}"
 
 
 class Reader:
@@ -81,7 +101,7 @@ class Reader:
         try:
             message = codec.decode_publication(self.topic, raw)
         except MalformedMessage as error:
-            self._complaints.drop("bus.malformed", f"{self.topic.name}: {error}", now_ns)
+            self._complaints.drop("bus.malformed", self.topic.name, str(error), now_ns)
             return
         if message.sender != self._sender:
             self._sender, self._seq = message.sender, message.seq - 1
@@ -125,41 +145,60 @@ class Desk:
     def handle(self, raw: bytes, now_ns: int, answer: Answer, call_soon: CallSoon) -> None:
         """Carry out one request and `answer` it, now or when its future ends (through `call_soon`)."""
         try:
-            topic, nonce, fields = codec.request_header(raw)
-            request = codec.decode_request(topic, fields)
+            topic, envelope = codec.request_envelope(raw)
+            request = codec.decode_request(topic, envelope)
         except MalformedMessage as error:
-            self._complaints.drop("bus.malformed", f"a request to {self._name}: {error}", now_ns)
+            self._complaints.drop("bus.malformed", self._name, f"a request: {error}", now_ns)
             return
         except ContractError as error:
-            self._complaints.drop("bus.refused", f"{topic.name} from {fields[3]}: {error}", now_ns)
-            answer(codec.encode_reply(nonce, error))
+            self._complaints.drop("bus.refused", envelope.sender, f"{topic.name}: {error}", now_ns)
+            answer(codec.encode_reply(envelope.nonce, error))
             return
         if now_ns > request.deadline_ns:
             self._counters["bus.expired"] += 1
             too_late = Unavailable(f"{topic.name} came after its deadline and was not carried out.")
-            answer(codec.encode_reply(nonce, too_late))
+            answer(codec.encode_reply(request.nonce, too_late))
             return
-        deed = self._remembered(request, now_ns)
-        deed.askers.append((nonce, answer))
+        try:
+            deed = self._remembered(request, now_ns)
+        except Unavailable as error:
+            self._counters["bus.too_many_deeds"] += 1
+            answer(codec.encode_reply(request.nonce, error))
+            return
+        deed.askers.append((request.nonce, answer))
         if deed.outcome is not None:
             self._tell(deed)
         elif len(deed.askers) == 1:
             self._carry_out(request, deed, call_soon)
 
     def _remembered(self, request: Request[Any], now_ns: int) -> _Deed:
-        """The deed of this request: a known one when its id was seen before."""
+        """The deed of this request: a known one when its id was seen before.
+
+        Raises:
+            Unavailable: too many are under way, which must not be forgotten: their ids would be carried out twice.
+        """
         if request.id is None:
             return _Deed(now_ns)
         key = (request.topic.name, request.id)
         known = self._deeds.get(key)
-        if known is not None and now_ns - known.at_ns < MEMORY_NS:
+        if known is not None and (known.outcome is None or now_ns - known.at_ns < MEMORY_NS):
+            if len(known.askers) >= MAX_ASKERS:
+                raise Unavailable(f"{MAX_ASKERS} repeats of this request wait for its result already.")
             self._counters["bus.answered_from_memory"] += 1
             return known
+        self._forget_one()
         self._deeds[key] = deed = _Deed(now_ns)
         self._deeds.move_to_end(key)
-        if len(self._deeds) > REMEMBERED_DEEDS:
-            self._deeds.popitem(last=False)
         return deed
+
+    def _forget_one(self) -> None:
+        """Make room for one more: the oldest that is done goes."""
+        if len(self._deeds) < REMEMBERED_DEEDS:
+            return
+        done = next((key for key, deed in self._deeds.items() if deed.outcome is not None), None)
+        if done is None:
+            raise Unavailable(f"{self._name} has {REMEMBERED_DEEDS} requests under way already; try again later.")
+        del self._deeds[done]
 
     def _carry_out(self, request: Request[Any], deed: _Deed, call_soon: CallSoon) -> None:
         server = self._servers.get(request.topic.name)
@@ -188,8 +227,17 @@ class Desk:
     def _tell(self, deed: _Deed) -> None:
         assert deed.outcome is not None
         for nonce, answer in deed.askers:
-            answer(codec.encode_reply(nonce, deed.outcome))
+            answer(_reply(nonce, deed.outcome))
         deed.askers.clear()
+
+
+def _reply(nonce: int, outcome: Struct | ContractError) -> bytes:
+    """The reply, or where it is too long to send, the error that says so."""
+    try:
+        return codec.encode_reply(nonce, outcome)
+    except ContractError as error:
+        log.error("an answer could not be sent: %s", error)
+        return codec.encode_reply(nonce, error)
 
 
 def _outcome(done: Future[Any]) -> Struct | ContractError | None:
@@ -247,7 +295,7 @@ class Asker:
         try:
             reply = codec.decode_reply(raw)
         except MalformedMessage as error:
-            self._complaints.drop("bus.malformed", f"a reply: {error}", now_ns)
+            self._complaints.drop("bus.malformed", "a reply", str(error), now_ns)
             return
         pending = self._pending.pop(reply.nonce, None)
         if pending is None:
@@ -257,7 +305,7 @@ class Asker:
             pending.future.set_exception(reply.error)
             return
         try:
-            pending.future.set_result(convert(pending.request.topic.reply, reply.payload))
+            pending.future.set_result(codec.decode_payload(pending.request.topic.reply, reply.payload))
         except ContractError as error:
             pending.future.set_exception(error)
 
@@ -269,6 +317,22 @@ class Asker:
                 self._counters["bus.unanswered"] += 1
                 topic = pending.request.topic
                 pending.future.set_exception(Unavailable(f"{topic.owner} did not answer {topic.name} in time."))
+
+    def lost(self, lane: str, unsent: Collection[int]) -> None:
+        """The process behind a lane is gone. What was sent to it will not be answered any more.
+
+        Args:
+            lane: as `lane_of` names it.
+            unsent: nonces of what still waits for a successor.
+        """
+        for nonce, pending in list(self._pending.items()):
+            topic = pending.request.topic
+            if nonce not in unsent and lane_of(topic) == lane:
+                del self._pending[nonce]
+                self._counters["bus.unanswered"] += 1
+                pending.future.set_exception(
+                    Unavailable(f"{topic.owner} ended before it answered {topic.name}; it may or may not be done.")
+                )
 
     def next_deadline_ns(self) -> int | None:
         """When `expire` has something to do next; None when nothing waits."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 from bus import codec
 from bus.base import Server, Timer
 from bus.codec import Message
-from bus.endpoint import Asker, Complaints, Desk, Reader, check_request
+from bus.endpoint import Asker, Complaints, Desk, Reader, promise
 from bus.messages import Origin
 from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import Kind, Topic
@@ -47,6 +47,9 @@ class MemoryHub:
     def kill(self, name: str) -> None:
         """The process is gone, as after kill -9: its timers and handlers are never called again."""
         self.buses.pop(name).alive = False
+        for bus in self.buses.values():
+            for lane in ("req", "stop"):
+                bus.lost(f"{name}.{lane}")
 
     def run(self) -> None:
         """Deliver everything that is on its way, stops first."""
@@ -134,8 +137,7 @@ class MemoryBus:
         id: str | None = None,
         timeout_s: float | None = None,
     ) -> Future[Any]:
-        check_request(topic)
-        future: Future[Any] = Future()
+        future = promise(topic)
         request = self._asker.begin(topic, body, self._now_ns(), origin, id, timeout_s, future)
         if request is not None:
             raw = codec.encode_request(request)
@@ -157,6 +159,10 @@ class MemoryBus:
 
     def expire(self) -> None:
         self._asker.expire(self._now_ns())
+
+    def lost(self, lane: str) -> None:
+        """The process behind a lane is gone."""
+        self._post(lambda: self._asker.lost(lane, ()))
 
     def _deliver(self, topic: Topic[Any], raw: bytes) -> None:
         owner = self._hub.buses.get(topic.owner)

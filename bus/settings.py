@@ -52,17 +52,30 @@ def section(config: dict[str, Any], name: str, type_: type[T]) -> T:
         refuse_non_finite(value)
         return msgspec.convert({} if value is None else value, type_)
     except (msgspec.ValidationError, ValueError) as error:
-        what, _, path = str(error).partition(" - at `$")
-        keys = path.rstrip("`")
-        raise SettingsError(
-            f"{name}{keys}: {what}; it is {_at(value, keys)!r}. Accepted in `{name}`: {accepted(type_)}."
-        ) from error
+        what, _, path = str(error).replace("at `key` in `$", "at `$").partition(" - at `$")
+        keys, _, _ = path.rstrip("`").partition("[")
+        if not isinstance(error, msgspec.ValidationError) or isinstance(error.__cause__, ValueError):
+            raise SettingsError(f"{name}{keys}: {what.rstrip('.')}.") from error  # which says what is accepted
+        found, asked = _at(value, type_, keys)
+        if what.startswith("Object contains unknown field") and _is_struct(asked):
+            names = ", ".join(field.encode_name for field in msgspec.structs.fields(asked))
+            raise SettingsError(f"{name}{keys}: {what}. Accepted there: {names}.") from error
+        raise SettingsError(f"{name}{keys}: {what}; it is {found!r}. Accepted: {accepted(asked)}.") from error
 
 
-def _at(value: Any, keys: str) -> Any:
+def _at(value: Any, type_: Any, keys: str) -> tuple[Any, Any]:
+    """The value that was complained about, and its type, as far as the keys lead to them."""
     for key in keys.strip(".").split(".") if keys else ():
-        value = value.get(key) if isinstance(value, dict) else value
-    return value
+        fields = msgspec.structs.fields(type_) if _is_struct(type_) else ()
+        asked = next((field.type for field in fields if field.encode_name == key), None)
+        if asked is None or not isinstance(value, dict):
+            break
+        value, type_ = value.get(key), asked
+    return value, type_
+
+
+def _is_struct(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
 
 
 def data_dir(config: dict[str, Any]) -> Path:

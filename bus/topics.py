@@ -14,7 +14,7 @@ from msgspec import Struct
 from bus import messages
 from bus.messages import Source
 from contract.commands import COMMANDS, CommandSpec, Nothing
-from contract.models import Telemetry
+from contract.models import HistoryQuery, Telemetry, TelemetryHistory
 from contract.units import Role
 
 T = TypeVar("T", bound=Struct)
@@ -24,11 +24,14 @@ PROCESSES = (
     "guard",
     "motion",
     "dispenser",
+    "audio",
     "camera",
+    "detector",
     "webrtc",
     "cloudlink",
     "local_api",
     "monitor",
+    "missions",
 )
 """The robot's processes, as `supervisord.conf` lists them (a test holds the two together)."""
 
@@ -87,6 +90,7 @@ class Topic(Generic[T]):
         queue: how far a reader of an EVENT may fall behind.
         outside: who may send it from outside the robot, and how often; None: inside only.
         schema: checksum of the types, so that two versions of the program notice that they differ.
+        prefix: what a subscription to it matches; no other topic's name can begin with it.
     """
 
     name: str
@@ -99,8 +103,10 @@ class Topic(Generic[T]):
     queue: int = DEFAULT_QUEUE
     outside: Outside | None = None
     schema: int = field(init=False)
+    prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", self.name.encode() + b"\0")
         object.__setattr__(self, "schema", schema_id(self.payload, self.reply))
 
 
@@ -170,9 +176,14 @@ MOTION_STATE = _state("motion/state", messages.MotionState, 20.0, 0.5)
 MOTION_BEAT = _state("motion/beat", messages.Beat, 20.0, 0.2)
 GUARD_BEAT = _state("guard/beat", messages.Beat, 20.0, 0.2)
 DISPENSER_STATE = _state("dispenser/state", messages.DispenserState, 1.0, 5.0)
+AUDIO_STATE = _state("audio/state", messages.AudioState, 1.0, 5.0)
+SIGHTING = _state("detector/sighting", messages.Sighting, 5.0, 2.0)
+MODE_STATE = _state("missions/state", messages.ModeState, 1.0, 5.0)
 LINK_STATE = _state("cloudlink/state", messages.LinkState, 1.0, 5.0)
 VIDEO_STATE = _state("webrtc/state", messages.VideoState, 1.0, 5.0)
 TELEMETRY = _state("monitor/telemetry", Telemetry, 1.0, 5.0)
+BATTERY_STATE = _state("monitor/battery", messages.BatteryState, 1.0, 5.0)
+TELEMETRY_HISTORY = _request("monitor/history", HistoryQuery, TelemetryHistory)
 HEALTH = _state("monitor/health", messages.Health, 1.0, 5.0)
 SIGNAL_OUT = _event("webrtc/signal_out", messages.SignalOut)
 SIGNAL = _request(
@@ -198,9 +209,14 @@ _ALL: tuple[Topic[Any], ...] = (
     MOTION_BEAT,
     GUARD_BEAT,
     DISPENSER_STATE,
+    AUDIO_STATE,
+    SIGHTING,
+    MODE_STATE,
     LINK_STATE,
     VIDEO_STATE,
     TELEMETRY,
+    BATTERY_STATE,
+    TELEMETRY_HISTORY,
     HEALTH,
     SIGNAL_OUT,
     SIGNAL,

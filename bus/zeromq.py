@@ -8,14 +8,15 @@ every other message. One thread owns all sockets; other threads hand over throug
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
+import select
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,9 +26,11 @@ from msgspec import Struct
 from bus import codec, lock
 from bus.base import Server, Timer
 from bus.codec import MAX_MESSAGE_BYTES, Message
-from bus.endpoint import Asker, Complaints, Desk, Reader, check_request
+from bus.connection import stay_connected
+from bus.endpoint import Asker, Complaints, Desk, Reader, lane_of, promise
 from bus.errors import BusError, Unavailable
 from bus.messages import Origin
+from bus.readiness import EVENTS, FD, POLLIN, POLLOUT, Readiness
 from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
@@ -42,7 +45,18 @@ MAX_HANDED_OVER = 10_000
 BATCH = 64
 """Messages taken from one socket before the others get their turn."""
 MAX_POLL_S = 0.5
+_NOBLOCK, _NOBLOCK_MORE, _RCVMORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
 _STARTING = -1
+
+
+@dataclass
+class _Lane:
+    """The way to one process's requests, or to its stops. `waiting`: deadline, nonce and bytes of those that it was
+    not yet there for."""
+
+    socket: zmq.Socket[bytes]
+    key: int
+    waiting: deque[tuple[int, int, bytes]]
 
 
 class ZmqBus:
@@ -71,22 +85,23 @@ class ZmqBus:
         self._asker = Asker(self._sender, self.counters, complaints)
         self._seqs: Counter[str] = Counter()
         self._last: dict[bytes, bytes] = {}
-        self._dealers: dict[str, zmq.Socket[bytes]] = {}
-        self._unsent: dict[str, deque[tuple[int, bytes]]] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._timers = Timers()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.RLock()  # re-entrant: `stop` may come from a signal handler within `_wake`
         self._handed_over: deque[Call] = deque()
         self._urgent: deque[Call] = deque()
-        self._poller = zmq.Poller()
-        self._handlers: dict[Any, Call] = {}
         self._thread: int | None = None
         self._stopping = threading.Event()
         self._closed = False
-        self._watch(self._wake_fd, self._clear_wake)
-        self._watch(self._publisher, self._new_subscribers)
-        self._watch(self._requests, lambda: self._serve_from(self._requests))
-        self._watch(self._stop_lane, lambda: self._serve_from(self._stop_lane))
+        self._readiness = Readiness()
+        self._readiness.watch_fd(self._wake_fd, self._clear_wake)
+        self._publisher_key = self._readiness.watch(self._publisher, self._new_subscribers)
+        self._requests_key = self._readiness.watch(self._requests, lambda: self._serve_from(self._requests))
+        self._stop_key = self._readiness.watch(self._stop_lane, self._serve_stops)
+        self._stop_poll = select.poll()
+        self._stop_poll.register(int(self._stop_lane.getsockopt(FD)), select.POLLIN)
+        self._stop_answered = False
 
     # -- the interface ----------------------------------------------------------------------------
 
@@ -96,7 +111,10 @@ class ZmqBus:
     def publish(self, topic: Topic[T], value: T) -> None:
         if topic.owner != self.name:
             raise ValueError(f"{self.name} cannot publish {topic.name}: it belongs to {topic.owner}")
-        self._on_loop(lambda: self._publish(topic, value))
+        if self._on_this_thread():
+            self._publish(topic, value)
+        else:
+            self._hand_over(lambda: self._publish(topic, value))
 
     def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None], *, every_value: bool = False) -> None:
         self._on_loop(lambda: self._subscribe(topic, handler, every_value))
@@ -113,8 +131,7 @@ class ZmqBus:
         id: str | None = None,
         timeout_s: float | None = None,
     ) -> Future[Any]:
-        check_request(topic)
-        future: Future[Any] = Future()
+        future = promise(topic)
         now_ns = time.monotonic_ns()
         self._on_loop(
             lambda: self._ask(topic, body, now_ns, origin, id, timeout_s, future), urgent=topic.kind is Kind.STOP
@@ -155,19 +172,21 @@ class ZmqBus:
         self._wake()
 
     def _turn(self) -> None:
-        ready = self._poller.poll(self._poll_ms())
-        self._stops_first()
-        for socket, _ in ready:
-            handler = self._handlers.get(socket)
-            if handler is not None:
-                self._guarded(handler)
+        ready = self._readiness.wait(self._wait_s())
+        if self._urgent or self._stop_answered or self._stop_key in ready:
+            self._stops_first()
+        for key in ready:
+            try:
+                self._readiness.call(key)
+            except Exception:  # noqa: BLE001
+                self._failed()
         self._run_handed_over()
         self._run_timers()
         self._asker.expire(time.monotonic_ns())
 
-    def _poll_ms(self) -> int:
+    def _wait_s(self) -> float:
         if self._handed_over or self._urgent:
-            return 0
+            return 0.0
         now = time.monotonic()
         wait_s = MAX_POLL_S
         due = self._timers.next_at()
@@ -176,14 +195,22 @@ class ZmqBus:
         deadline_ns = self._asker.next_deadline_ns()
         if deadline_ns is not None:
             wait_s = min(wait_s, deadline_ns / 1e9 - now)
-        return max(0, math.ceil(wait_s * 1000))
+        return max(0.0, wait_s)
 
     def _stops_first(self) -> None:
         """Nothing overtakes the STOP lane: what comes in or goes out there is done before anything else."""
-        while self._urgent:
+        for _ in range(len(self._urgent)):
             self._guarded(self._urgent.popleft())
-        while int(self._stop_lane.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._serve_one(self._stop_lane)
+        if self._stop_answered or self._stop_poll.poll(0):
+            self._serve_stops()
+
+    def _serve_stops(self) -> bool:
+        self._stop_answered = False
+        for _ in range(BATCH):
+            if not self._serve_one(self._stop_lane):
+                return False
+        self._stop_answered = True  # there may be more
+        return True
 
     def _run_handed_over(self) -> None:
         for _ in range(len(self._handed_over)):
@@ -208,16 +235,23 @@ class ZmqBus:
     def _guarded(self, call: Call) -> None:
         try:
             call()
-        except Exception:
-            self.counters["bus.handler_errors"] += 1
-            log.exception("a handler of %s failed", self.name)
+        except Exception:  # noqa: BLE001
+            self._failed()
+
+    def _failed(self) -> None:
+        """A handler's bug is counted and logged, and ends nothing but the handler."""
+        self.counters["bus.handler_errors"] += 1
+        log.exception("a handler of %s failed", self.name)
 
     def _on_loop(self, call: Call, *, urgent: bool = False) -> None:
         """Do it now when this is the loop's thread, or when the loop does not run yet; else hand it over."""
-        if self._thread is None or self._thread == threading.get_ident():
+        if self._on_this_thread():
             call()
         else:
             self._hand_over(call, urgent=urgent)
+
+    def _on_this_thread(self) -> bool:
+        return self._thread is None or self._thread == threading.get_ident()
 
     def _hand_over(self, call: Call, *, urgent: bool = False) -> None:
         queue = self._urgent if urgent else self._handed_over
@@ -255,11 +289,8 @@ class ZmqBus:
             socket.bind(f"ipc://{self._run_dir / self.name}.{lane}")
         return socket
 
-    def _watch(self, socket: Any, handler: Call) -> None:
-        self._handlers[socket] = handler
-        self._poller.register(socket, zmq.POLLIN)
-
     def _close(self) -> None:
+        self._readiness.close()
         self._context.destroy(linger=0)
         if self._lock_fd is not None:
             os.close(self._lock_fd)
@@ -273,8 +304,9 @@ class ZmqBus:
         while self._urgent or self._handed_over:
             self._guarded((self._urgent or self._handed_over).popleft())
 
-    def _clear_wake(self) -> None:
+    def _clear_wake(self) -> bool:
         os.eventfd_read(self._wake_fd)
+        return False
 
     # -- publishing and subscribing ---------------------------------------------------------------
 
@@ -284,68 +316,95 @@ class ZmqBus:
         self._seqs[topic.name] += 1
         raw = codec.encode_publication(topic, value, self._sender, self._seqs[topic.name], time.monotonic_ns())
         if topic.kind is Kind.STATE:
-            self._last[codec.prefix(topic)] = raw
+            self._last[topic.prefix] = raw
         try:
-            self._publisher.send(raw, zmq.NOBLOCK)
+            self._publisher.send(raw, _NOBLOCK)
         except zmq.Again:
             self.counters["bus.publish_dropped"] += 1
+        self._readiness.recheck(self._publisher_key)
 
-    def _new_subscribers(self) -> None:
+    def _new_subscribers(self) -> bool:
         for _ in range(BATCH):
             try:
-                raw = self._publisher.recv(zmq.NOBLOCK)
+                raw = self._publisher.recv(_NOBLOCK)
             except zmq.Again:
-                return
+                return False
             last = self._last.get(raw[1:]) if raw[:1] == b"\x01" else None
             if last is not None:
-                self._publisher.send(last, zmq.NOBLOCK)
+                self._publisher.send(last, _NOBLOCK)
+        return True
 
     def _subscribe(self, topic: Topic[Any], handler: Callable[[Message[Any]], None], every_value: bool) -> None:
         socket = self._socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, topic.queue)
         if topic.kind is Kind.STATE and not every_value:
             socket.setsockopt(zmq.CONFLATE, 1)
-        socket.connect(f"ipc://{self._run_dir / topic.owner}.pub")
-        socket.setsockopt(zmq.SUBSCRIBE, codec.prefix(topic))
+        socket.setsockopt(zmq.SUBSCRIBE, topic.prefix)
         reader = Reader(topic, handler, self.counters, self._complaints)
-        self._watch(socket, lambda: self._read(socket, reader))
+        self._readiness.watch(socket, lambda: self._read(socket, reader))
+        endpoint = f"ipc://{self._run_dir / topic.owner}.pub"
+        stay_connected(
+            socket, endpoint, self._readiness, self.call_later, on_lost=lambda: self._read_all(socket, reader)
+        )
 
-    def _read(self, socket: zmq.Socket[bytes], reader: Reader) -> None:
+    def _read_all(self, socket: zmq.Socket[bytes], reader: Reader) -> None:
+        while self._read(socket, reader):
+            pass
+
+    def _read(self, socket: zmq.Socket[bytes], reader: Reader) -> bool:
         for _ in range(BATCH):
             try:
-                raw = socket.recv(zmq.NOBLOCK)
+                raw = socket.recv(_NOBLOCK)
             except zmq.Again:
-                return
+                return False
+            try:
+                reader.take(raw, time.monotonic_ns())
+            except Exception:  # noqa: BLE001
+                self._failed()
+            if not int(socket.getsockopt(EVENTS)) & POLLIN:  # cheaper than an exception
+                return False
             self._stops_first()
-            self._guarded(lambda raw=raw: reader.take(raw, time.monotonic_ns()))  # type: ignore[misc]
+        return True
 
     # -- requests ---------------------------------------------------------------------------------
 
-    def _serve_from(self, socket: zmq.Socket[bytes]) -> None:
+    def _serve_from(self, socket: zmq.Socket[bytes]) -> bool:
         for _ in range(BATCH):
-            if socket is not self._stop_lane:
-                self._stops_first()
             if not self._serve_one(socket):
-                return
+                return False
+            self._stops_first()
+        return True
 
     def _serve_one(self, socket: zmq.Socket[bytes]) -> bool:
         try:
-            parts = socket.recv_multipart(zmq.NOBLOCK)
+            peer = socket.recv(_NOBLOCK)
         except zmq.Again:
             return False
+        raw = socket.recv(_NOBLOCK)
         now_ns = time.monotonic_ns()
-        if len(parts) != 2:
-            self._complaints.drop("bus.malformed", f"a request to {self.name} of {len(parts)} parts", now_ns)
+        if socket.getsockopt(_RCVMORE):
+            self._complaints.drop("bus.malformed", self.name, "a request of more than one part", now_ns)
+            while socket.getsockopt(_RCVMORE):
+                socket.recv(_NOBLOCK)
             return True
-        self._desk.handle(parts[1], now_ns, self._answer_on(socket, parts[0]), self._hand_over)
+        try:
+            self._desk.handle(raw, now_ns, self._answer_on(socket, peer), self._hand_over)
+        except Exception:  # noqa: BLE001
+            self._failed()
         return True
 
     def _answer_on(self, socket: zmq.Socket[bytes], peer: bytes) -> Callable[[bytes], None]:
         def answer(raw: bytes) -> None:
             try:
-                socket.send_multipart([peer, raw], zmq.NOBLOCK)
+                socket.send(peer, _NOBLOCK_MORE)
+                socket.send(raw, _NOBLOCK)
             except zmq.ZMQError:  # the asker is gone, or reads nothing: it is at its deadline anyway
                 self.counters["bus.answers_dropped"] += 1
+            if socket is self._stop_lane:
+                self._stop_answered = True
+                self._readiness.recheck(self._stop_key)
+            else:
+                self._readiness.recheck(self._requests_key)
 
         return answer
 
@@ -365,40 +424,54 @@ class ZmqBus:
         request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, future)
         if request is None:
             return
-        lane = f"{topic.owner}.{'stop' if topic.kind is Kind.STOP else 'req'}"
-        if lane not in self._dealers:
-            self._connect_lane(lane)
-        self._unsent[lane].append((request.deadline_ns, codec.encode_request(request)))
+        name = lane_of(topic)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = self._connect_lane(name)
+        if len(lane.waiting) == DEFAULT_QUEUE:
+            self.counters["bus.waiting_dropped"] += 1  # the oldest; its future ends at its deadline
+        lane.waiting.append((request.deadline_ns, request.nonce, codec.encode_request(request)))
         self._send_waiting(lane)
 
-    def _connect_lane(self, lane: str) -> None:
+    def _connect_lane(self, name: str) -> _Lane:
         socket = self._socket(zmq.DEALER)
         socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits inside ZeroMQ for a server that is down
-        socket.connect(f"ipc://{self._run_dir / lane}")
-        self._dealers[lane] = socket
-        self._unsent[lane] = deque(maxlen=DEFAULT_QUEUE)
-        self._watch(socket, lambda: self._lane_ready(lane))
+        lane = _Lane(socket, 0, deque(maxlen=DEFAULT_QUEUE))
+        lane.key = self._readiness.watch(socket, lambda: self._lane_ready(lane))
+        endpoint = f"ipc://{self._run_dir / name}"
+        stay_connected(socket, endpoint, self._readiness, self.call_later, on_lost=lambda: self._lane_lost(name, lane))
+        return lane
 
-    def _lane_ready(self, lane: str) -> None:
-        self._send_waiting(lane)
-        socket = self._dealers[lane]
+    def _lane_ready(self, lane: _Lane) -> bool:
+        if lane.waiting:
+            self._send_waiting(lane)
+        return self._take_answers(lane)
+
+    def _take_answers(self, lane: _Lane) -> bool:
         for _ in range(BATCH):
             try:
-                raw = socket.recv(zmq.NOBLOCK)
+                raw = lane.socket.recv(_NOBLOCK)
             except zmq.Again:
-                return
+                return False
             self._asker.answered(raw, time.monotonic_ns())
+        return True
 
-    def _send_waiting(self, lane: str) -> None:
+    def _lane_lost(self, name: str, lane: _Lane) -> None:
+        """The process at the other end is gone: what it has answered counts, what it has not is over."""
+        while self._take_answers(lane):
+            pass
+        self._asker.lost(name, {nonce for _, nonce, _ in lane.waiting})
+
+    def _send_waiting(self, lane: _Lane) -> None:
         """Send what can be sent; what is over its deadline is dropped here, its future ends in `expire`."""
-        waiting, socket = self._unsent[lane], self._dealers[lane]
+        waiting = lane.waiting
         while waiting:
-            deadline_ns, raw = waiting[0]
+            deadline_ns, _, raw = waiting[0]
             if time.monotonic_ns() <= deadline_ns:
                 try:
-                    socket.send(raw, zmq.NOBLOCK)
+                    lane.socket.send(raw, _NOBLOCK)
                 except zmq.Again:
-                    self._poller.modify(socket, zmq.POLLIN | zmq.POLLOUT)
+                    self._readiness.recheck(lane.key, POLLIN | POLLOUT)
                     return
             waiting.popleft()
-        self._poller.modify(socket, zmq.POLLIN)
+        self._readiness.recheck(lane.key)

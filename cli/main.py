@@ -26,7 +26,10 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("demo", "cli.demo.command", "run everything on this machine: a simulated robot, its relay, the web client"),
     Command("robot", "cli.robot", "run the robot's processes"),
+    Command("ps", "cli.ps", "print the robot's processes: state, CPU, memory, loop lag"),
     Command("relay", "cli.relay", "run the relay, and manage its accounts and devices"),
+    Command("bus", "cli.bus.command", "look at the bus: list, echo, hz, call, pub, record, replay"),
+    Command("detect", "cli.detect", "find dogs in pictures and videos, and draw what was found"),
     Command("sim", "cli.sim", "print the simulated machine as JSON"),
     Command("schema", "cli.schema", "print a document generated from the contract"),
 )

@@ -21,7 +21,7 @@ from cli.errors import CommandError
 from contract.commands import Nothing
 from contract.errors import ContractError
 
-SWITCHES = ("jam", "beam_blocked", "beam_dead")
+SWITCHES = ("jam", "beam_blocked", "beam_dead", "charging", "battery_adc_dead")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{switch.replace('_', '-')}", choices=("on", "off"), help=f"put the fault `{switch}` in, or mend it"
         )
+    parser.add_argument("--battery", type=float, metavar="PCT", help="the battery holds so much, and has rested")
     parser.add_argument("--refill", type=int, metavar="N", help="put this many treats into the carousel")
 
 
@@ -70,6 +71,10 @@ def _fault(arguments: argparse.Namespace) -> SimulatedFault | None:
         if not 0 <= arguments.refill <= 10_000:
             raise CommandError(f"--refill {arguments.refill}: 0 to 10000 treats are accepted.")
         wanted["refill"] = arguments.refill
+    if arguments.battery is not None:
+        if not 0 <= arguments.battery <= 100:
+            raise CommandError(f"--battery {arguments.battery:g}: 0 to 100 % are accepted.")
+        wanted["battery_pct"] = arguments.battery
     return SimulatedFault(**wanted) if wanted else None
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from contract.errors import ContractError
-from contract.models import Status
+from contract.models import AudioCurrent, AudioFiles, Mission, MissionList, ModeNow, Status
 from contract.units import (
     AudioFile,
     ColorByte,
@@ -74,6 +74,8 @@ class Audio(Struct, frozen=True):
 
 
 class Volume(Struct, frozen=True):
+    """How loud sounds are, as heard: half the level sounds half as loud. Kept over restarts."""
+
     level: VolumePct
 
 
@@ -104,6 +106,18 @@ class Dispensed(Struct, frozen=True):
 
     remaining: Count
     confirmed: bool
+
+
+class Refill(Struct, frozen=True):
+    """The carousel was refilled: `count` treats are in it now, all told. More than it holds is refused."""
+
+    count: Count
+
+
+class Refilled(Struct, frozen=True):
+    """The treats that are in the carousel now."""
+
+    remaining: Count
 
 
 @dataclass(frozen=True)
@@ -144,11 +158,20 @@ _REGISTRY = (
     CommandSpec("release", Nothing, "motion"),
     CommandSpec("treat", Nothing, "dispenser", Dispensed, aliases=("dispense_treat",), timeout_s=15.0),
     CommandSpec("carousel_rotate", Nothing, "dispenser", timeout_s=10.0),
+    CommandSpec("treat_refill", Refill, "dispenser", Refilled),
     CommandSpec("led", Led, "dispenser"),
-    CommandSpec("audio", Audio, "audio", aliases=("play_audio",)),
+    CommandSpec("audio", Audio, "audio", aliases=("play_audio",), timeout_s=5.0),
     CommandSpec("audio_stop", Nothing, "audio"),
+    CommandSpec("audio_toggle", Nothing, "audio", AudioCurrent, timeout_s=5.0),
+    CommandSpec("audio_next", Nothing, "audio", AudioCurrent, timeout_s=5.0),
+    CommandSpec("audio_previous", Nothing, "audio", AudioCurrent, timeout_s=5.0),
     CommandSpec("audio_volume", Volume, "audio"),
+    CommandSpec("audio_files", Nothing, "audio", AudioFiles, role="viewer"),
+    CommandSpec("audio_current", Nothing, "audio", AudioCurrent, role="viewer"),
     CommandSpec("mode", ModeChange, "missions", aliases=("set_mode",)),
+    CommandSpec("mode_get", Nothing, "missions", ModeNow, aliases=("get_mode",), role="viewer"),
+    CommandSpec("mission_list", Nothing, "missions", MissionList, role="viewer"),
+    CommandSpec("mission_get", MissionRef, "missions", Mission, role="viewer"),
     CommandSpec("mission_start", MissionRef, "missions"),
     CommandSpec("mission_stop", MissionRef, "missions"),
     CommandSpec("get_status", Nothing, "monitor", Status, role="viewer"),

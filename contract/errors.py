@@ -16,13 +16,17 @@ STATUS_OF_CODE: dict[str, int] = {
     "NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
     "CONFLICT": 409,
+    "NOT_FITTED": 409,
     "EMERGENCY_STOPPED": 409,
+    "LOW_BATTERY": 409,
     "SUPERSEDED": 409,
     "BUSY": 409,
     "EMPTY": 409,
     "STALE_COMMAND": 409,
     "MESSAGE_TOO_LARGE": 413,
     "RATE_LIMITED": 429,
+    "COOLDOWN": 429,
+    "DAILY_LIMIT": 429,
     "INTERNAL_ERROR": 500,
     "TREAT_JAM": 500,
     "TURN_ERROR": 503,
@@ -30,6 +34,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "UNAVAILABLE": 503,
     "VIEWER_LIMIT": 503,
     "CAMERA_FAULT": 503,
+    "AUDIO_UNAVAILABLE": 503,
     "MOTOR_FAULT": 503,
 }
 """HTTP status of every error code (contract: 400, 401, 403, 404, 409, 413, 429, 500, 503; 405 is HTTP's own)."""
@@ -42,7 +47,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
         code: one of `STATUS_OF_CODE`.
         message: what was wrong and what is accepted.
         server_time: with CLOCK_SKEW: the relay's unix time in seconds.
-        retry_after_s: with RATE_LIMITED: when to try again.
+        retry_after_s: with RATE_LIMITED, COOLDOWN and DAILY_LIMIT: when to try again.
     """
 
     code: str
@@ -64,7 +69,7 @@ class ContractError(Exception):
     Args:
         code: one of `STATUS_OF_CODE`.
         message: what was wrong and what is accepted, as a sentence.
-        retry_after_s: for RATE_LIMITED, when to try again.
+        retry_after_s: for RATE_LIMITED, COOLDOWN and DAILY_LIMIT, when to try again.
         server_time: for CLOCK_SKEW, the relay's unix time in seconds.
     """
 

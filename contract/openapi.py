@@ -14,7 +14,11 @@ from contract.jsonschema import CONTRACT_VERSION, Document, Schemas
 from contract.rest import RELAY_ROWS, ROBOT_ROWS, Row
 
 _BODY_CODES = ("INVALID_JSON", "INVALID_PARAMETER", "MESSAGE_TOO_LARGE")
-_PATH_PARAMETERS: dict[str, Any] = {"id": units.Identifier, "device_id": units.DeviceId}
+_PATH_PARAMETERS: dict[str, Any] = {
+    "id": units.Identifier,
+    "device_id": units.DeviceId,
+    "name": units.SnapshotName,
+}
 _BEARER = {"type": "http", "scheme": "bearer"}
 _SIGNATURE_HEADERS = {"deviceId": "X-Device-ID", "timestamp": "X-Timestamp", "signature": "X-Signature"}
 _SIGNED_PATHS = ("/api/device/register",)

@@ -11,20 +11,32 @@ from msgspec import Struct
 from contract import commands
 from contract.commands import COMMANDS, CommandSpec
 from contract.frames import IceServers
-from contract.models import AudioFiles, Device, Mission, Telemetry, User
+from contract.models import (
+    AudioCurrent,
+    AudioFiles,
+    Device,
+    HistoryQuery,
+    Mission,
+    ModeNow,
+    SnapshotList,
+    Telemetry,
+    TelemetryHistory,
+    User,
+)
 from contract.units import (
+    AudioFile,
     ColorByte,
     Count,
     DeviceId,
     Email,
     LedPattern,
-    Mode,
     Name,
     NewPassword,
     PageLimit,
     PairingCode,
     PanDeg,
     Password,
+    PlayState,
     Sequence,
     TiltDeg,
     Timestamp,
@@ -65,8 +77,15 @@ class TreatReply(Struct, frozen=True, kw_only=True):
     confirmed: bool
 
 
-class ModeReply(Struct, frozen=True):
-    mode: Mode
+class AudioReply(Struct, frozen=True, kw_only=True):
+    success: bool = True
+    state: PlayState
+    file: AudioFile | None
+
+
+class RefillReply(Struct, frozen=True, kw_only=True):
+    success: bool = True
+    remaining: Count
 
 
 class PairingState(Struct, frozen=True):
@@ -99,6 +118,7 @@ class Row:
         make: builds the command's fields from the body and the path parameters.
         auth: whether a token is needed.
         codes: the error codes it may answer with, beside those every row may.
+        pick: what of the command's result the row replies; None: all of it.
     """
 
     method: str
@@ -112,6 +132,7 @@ class Row:
     auth: bool = True
     codes: tuple[str, ...] = ()
     query: type[Struct] | None = None
+    pick: Callable[[Any], Any] | None = None
 
 
 def _same(body: Any, params: dict[str, str]) -> Struct:
@@ -126,6 +147,7 @@ def _command(
     body: type[Struct] | None = None,
     reply: Any = Success,
     codes: tuple[str, ...] = (),
+    pick: Callable[[Any], Any] | None = None,
 ) -> Row:
     """A row that carries out the command `name`; without `make`, its body is the command's own."""
     method, path = method_path.split(" ")
@@ -141,13 +163,18 @@ def _command(
         command=spec,
         make=make or (_same if body else lambda body, params: commands.Nothing()),
         codes=("UNAVAILABLE", "RATE_LIMITED", *codes),
+        pick=pick,
     )
 
+
+PLAYING = ("NOT_FOUND", "SUPERSEDED", "AUDIO_UNAVAILABLE")
+"""What may come of asking for a sound."""
 
 ROBOT_ROWS: tuple[Row, ...] = (
     Row("GET", "/health", "Is the robot's server alive", reply=Health, auth=False),
     Row("GET", "/telemetry", "Full state of the robot", reply=Telemetry, codes=("UNAVAILABLE",)),
-    _command("POST /motor/speed", "motor", "Set the speed of both tracks", codes=("EMERGENCY_STOPPED", "BUSY", "MOTOR_FAULT")),
+    Row("GET", "/telemetry/history", "Readings of the latest day, a minute apart", reply=TelemetryHistory, codes=("UNAVAILABLE",), query=HistoryQuery),
+    _command("POST /motor/speed", "motor", "Set the speed of both tracks", codes=("EMERGENCY_STOPPED", "LOW_BATTERY", "BUSY", "MOTOR_FAULT")),
     _command("POST /motor/stop", "stop", "Stop both motors"),
     _command("POST /motor/emergency", "emergency_stop", "Emergency stop; latches until released"),
     _command("POST /motor/release", "release", "Release the emergency stop"),
@@ -156,22 +183,29 @@ ROBOT_ROWS: tuple[Row, ...] = (
     _command("POST /servo/pan", "servo", "Set the pan angle", lambda body, params: commands.Servo(pan=body.angle), PanAngle),
     _command("POST /servo/tilt", "servo", "Set the tilt angle", lambda body, params: commands.Servo(tilt=body.angle), TiltAngle),
     _command("POST /servo/center", "servo_center", "Centre the camera"),
-    _command("POST /treat/dispense", "treat", "Dispense one treat", reply=TreatReply, codes=("EMPTY", "BUSY", "TREAT_JAM")),
+    _command("POST /treat/dispense", "treat", "Dispense one treat", reply=TreatReply, codes=("EMPTY", "BUSY", "CONFLICT", "COOLDOWN", "DAILY_LIMIT", "TREAT_JAM")),
+    _command("POST /treat/refill", "treat_refill", "Tell how many treats are in the carousel now", reply=RefillReply, codes=("BUSY",)),
     _command("POST /treat/carousel/rotate", "carousel_rotate", "Rotate the carousel by one slot", codes=("BUSY", "TREAT_JAM")),
     _command("POST /led/pattern", "led", "Show an LED pattern", lambda body, params: commands.Led(pattern=body.pattern), LedPatternBody),
     _command("POST /led/color", "led", "Show one colour", lambda body, params: commands.Led(r=body.r, g=body.g, b=body.b), LedColorBody),
     _command("POST /led/off", "led", "Turn the LEDs off", lambda body, params: commands.Led(pattern="off")),
-    _command("POST /audio/play", "audio", "Play an audio file"),
+    _command("POST /audio/play", "audio", "Play an audio file; another one ends", codes=PLAYING),
     _command("POST /audio/stop", "audio_stop", "Stop playback"),
+    _command("POST /audio/toggle", "audio_toggle", "Pause, go on, or play the last file again", reply=AudioReply, codes=PLAYING),
+    _command("POST /audio/next", "audio_next", "Play the next file", reply=AudioReply, codes=PLAYING),
+    _command("POST /audio/previous", "audio_previous", "Play the previous file", reply=AudioReply, codes=PLAYING),
     _command("POST /audio/volume", "audio_volume", "Set the volume"),
-    Row("GET", "/audio/files", "List the audio files", reply=AudioFiles, codes=("UNAVAILABLE",)),
-    Row("GET", "/mode/get", "Get the mode", reply=ModeReply, codes=("UNAVAILABLE",)),
-    _command("POST /mode/set", "mode", "Set the mode"),
-    Row("GET", "/missions", "List all missions", reply=list[Mission], codes=("UNAVAILABLE",)),
-    Row("GET", "/missions/active", "The active mission, or null", reply=Mission | None, codes=("UNAVAILABLE",)),
-    Row("GET", "/missions/{id}", "One mission", reply=Mission, codes=("NOT_FOUND", "UNAVAILABLE")),
-    _command("POST /missions/{id}/start", "mission_start", "Start a mission", lambda body, params: commands.MissionRef(params["id"]), codes=("NOT_FOUND", "CONFLICT")),
+    _command("GET /audio/files", "audio_files", "List the audio files", reply=AudioFiles, codes=("AUDIO_UNAVAILABLE",)),
+    _command("GET /audio/current", "audio_current", "What is played", reply=AudioCurrent),
+    _command("GET /mode/get", "mode_get", "Get the mode, and why it is that", reply=ModeNow),
+    _command("POST /mode/set", "mode", "Set the mode; `manual` also releases the emergency stop", codes=("NOT_FITTED", "EMERGENCY_STOPPED")),
+    _command("GET /missions", "mission_list", "List all missions", reply=list[Mission], pick=lambda result: result.missions),
+    _command("GET /missions/active", "mission_list", "The active mission, or null", reply=Mission | None, pick=lambda result: next((mission for mission in result.missions if mission.is_active), None)),
+    _command("GET /missions/{id}", "mission_get", "One mission", lambda body, params: commands.MissionRef(params["id"]), reply=Mission, codes=("NOT_FOUND",)),
+    _command("POST /missions/{id}/start", "mission_start", "Start a mission", lambda body, params: commands.MissionRef(params["id"]), codes=("NOT_FOUND", "CONFLICT", "EMERGENCY_STOPPED", "DAILY_LIMIT")),
     _command("POST /missions/{id}/stop", "mission_stop", "Stop a mission", lambda body, params: commands.MissionRef(params["id"]), codes=("NOT_FOUND",)),
+    Row("GET", "/snapshots", "The pictures that guardian kept", reply=SnapshotList, codes=("UNAVAILABLE",)),
+    Row("GET", "/snapshots/{name}", "One of them", reply=None, media="image/jpeg", codes=("NOT_FOUND", "UNAVAILABLE")),
     Row("GET", "/pairing", "The pairing code to type into the app", reply=PairingState, codes=("UNAVAILABLE",)),
     Row("POST", "/session", "Exchange the robot's token for a cookie", body=TokenBody, auth=False),
     Row("DELETE", "/session", "Forget the cookie", auth=False),

@@ -24,7 +24,12 @@ SessionTimeMs = Annotated[float, Meta(ge=0.0, le=1e15, description="the sender's
 # In the patterns: `$` also matches before a last newline, which `(?!\n)` refuses (`\Z` is unknown to JSON Schema).
 AudioFile = Annotated[
     str,
-    Meta(min_length=1, max_length=128, pattern=r"^[^/\\\x00.][^/\\\x00]*$(?!\n)", description="a bare file name"),
+    Meta(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*$(?!\n)",
+        description="a bare file name",
+    ),
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=64, description="a name")]
 Identifier = Annotated[
@@ -71,6 +76,9 @@ LedPattern = Literal[
 Mode = Literal["idle", "guardian", "training", "manual", "docking"]
 ModeName = Literal["idle", "guardian", "training", "manual", "docking", "silent_guardian", "coach", "mission"]
 MODE_ALIASES: dict[str, Mode] = {"silent_guardian": "guardian", "coach": "training", "mission": "training"}
+PlayState = Literal["stopped", "playing", "paused"]
 Behavior = Literal["absent", "approaching", "standing", "sitting", "lying", "moving", "resting"]
 Severity = Literal["info", "warning", "error", "critical"]
+AlertKind = Literal["presence", "activity"]
+SnapshotName = Annotated[str, Meta(max_length=64, description="the name of a picture that guardian kept")]
 Role = Literal["owner", "driver", "viewer"]

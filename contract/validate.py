@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -61,6 +61,9 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
+_ALWAYS_FINE = frozenset({str, int, bool, type(None), bytes})
+
+
 def refuse_non_finite(value: Any, depth: int = 0) -> None:
     """Raise ValueError when a NaN or an infinity is anywhere in `value`, or when it is nested too deeply."""
     if isinstance(value, float):
@@ -71,7 +74,59 @@ def refuse_non_finite(value: Any, depth: int = 0) -> None:
         if depth >= MAX_DEPTH:
             raise ValueError(f"The message is nested deeper than {MAX_DEPTH} levels.")
         for item in value.values() if isinstance(value, dict) else value:
-            refuse_non_finite(item, depth + 1)
+            if type(item) not in _ALWAYS_FINE:
+                refuse_non_finite(item, depth + 1)
+
+
+def loose_fields(type_: type[Any]) -> tuple[str, ...]:
+    """The fields of a struct that can hold a NaN, an infinity or a deep nesting although msgspec has checked it:
+    values of any type, and numbers without bounds. `refuse_non_finite` has to look at those.
+
+    Raises:
+        TypeError: such a field is inside a field's own struct, where this does not reach. Give the number its bounds.
+    """
+    info = msgspec_inspect.type_info(type_)
+    assert isinstance(info, msgspec_inspect.StructType)
+    loose = tuple(field.name for field in info.fields if _is_loose(field.type))
+    for field in info.fields:
+        for inner in _structs_in(field.type, set()):
+            if any(_is_loose(part.type) for part in inner.fields):
+                raise TypeError(f"{type_.__name__}.{field.name}: a number in {inner.cls.__name__} has no bounds")
+    return loose
+
+
+def _is_loose(info: msgspec_inspect.Type) -> bool:
+    if isinstance(info, msgspec_inspect.FloatType):
+        bounds = (info.ge, info.gt), (info.le, info.lt)
+        return any(all(bound is None for bound in pair) for pair in bounds)
+    return isinstance(info, msgspec_inspect.AnyType) or any(_is_loose(part) for part in _parts(info))
+
+
+def _structs_in(info: msgspec_inspect.Type, seen: set[type]) -> Iterator[msgspec_inspect.StructType]:
+    if isinstance(info, msgspec_inspect.StructType) and info.cls not in seen:
+        seen.add(info.cls)
+        yield info
+        for field in info.fields:
+            yield from _structs_in(field.type, seen)
+    for part in _parts(info):
+        yield from _structs_in(part, seen)
+
+
+def _parts(info: msgspec_inspect.Type) -> tuple[msgspec_inspect.Type, ...]:
+    """The types inside a container, a union or an annotation; a struct's fields are its own business."""
+    match info:
+        case msgspec_inspect.Metadata():
+            return (info.type,)
+        case msgspec_inspect.UnionType():
+            return info.types
+        case msgspec_inspect.DictType():
+            return (info.key_type, info.value_type)
+        case msgspec_inspect.TupleType():
+            return info.item_types
+        case msgspec_inspect.CollectionType():
+            return (info.item_type,)
+        case _:
+            return ()
 
 
 def explain(type_: Any, complaint: str) -> str:

@@ -148,7 +148,10 @@ class Link(Generic[D]):
 
 def abandon_factory(factory: Factory) -> None:
     """Drop a connection that may be dead: nothing is written, and its threads and sockets are gone."""
-    if not isinstance(factory, PiGPIOFactory) or factory.connection is None:
+    if not isinstance(factory, PiGPIOFactory):
+        factory.abandon()
+        return
+    if factory.connection is None:
         return
     client = factory.connection
     notify, client._notify = client._notify, None

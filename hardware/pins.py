@@ -18,6 +18,7 @@ from gpiozero.pins.pigpio import PiGPIOFactory, PiGPIOPin
 
 from hardware.config import PinsConfig
 from hardware.errors import HardwareError, hardware_errors
+from hardware.kernel_pins import kernel_factory
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,9 @@ class _Client(pigpio.pi):  # type: ignore[misc]
 
 
 class _PigpioFactory(PiGPIOFactory):  # type: ignore[misc]
+    half_step_us = 2.5
+    """gpiozero and the daemon both truncate a pulse, in the end to 5 µs: half of that more makes it a rounding."""
+
     def __init__(self, pins: PinsConfig, client: _Client) -> None:
         PiFactory.__init__(self)  # PiGPIOFactory's own would make another client
         self.pin_class = PiGPIOPin
@@ -173,25 +177,13 @@ def _pigpio_factory(pins: PinsConfig) -> Factory:
         ) from error
 
 
-def _lgpio_factory() -> Factory:
-    try:
-        from gpiozero.pins.lgpio import LGPIOFactory  # lgpio is installed on a Pi only
-    except ImportError as error:
-        raise HardwareError(
-            "pins.factory is lgpio, but lgpio is not installed: install the extra 'pi', or set pins.factory to "
-            "pigpio where there is no Pi"
-        ) from error
-    with hardware_errors("open the GPIO chip"):
-        return LGPIOFactory()
-
-
 def pin_factory(pins: PinsConfig) -> Factory:
     """Open the way to the pins.
 
     Raises:
         HardwareError: the daemon or the GPIO chip cannot be reached, and what to do about it.
     """
-    return _lgpio_factory() if pins.factory == "lgpio" else _pigpio_factory(pins)
+    return kernel_factory(pins) if pins.factory == "lgpio" else _pigpio_factory(pins)
 
 
 def connected(factory: Factory) -> bool:

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from gpiozero import Servo
 
-from hardware.config import ServoConfig
+from hardware.config import CarouselConfig, ServoBoardConfig, ServoConfig
 from hardware.errors import hardware_errors
+from hardware.pca9685 import ServoBoard, servo_board
 from hardware.pins import Factory
 
 FRAME_US = 20_000
@@ -15,8 +16,8 @@ FRAME_US = 20_000
 
 _NARROWEST_US = 300
 _WIDEST_US = 2700
-_HALF_STEP_US = 1
-"""gpiozero truncates to 2 µs (10 000 steps of 20 ms): half a step more makes that a rounding."""
+_PULSES_US = (400.0, 2600.0)
+"""What a servo may be sent at all."""
 
 
 def deg_to_us(servo: ServoConfig, deg: float) -> float:
@@ -101,10 +102,11 @@ class ContinuousServo:
                 pin_factory=factory,
             )
         self._gpio = gpio
+        self._half_step_us: float = factory.half_step_us
 
     def set_us(self, us: float) -> float:
-        applied = min(max(us, 400.0), 2600.0)
-        share = (applied + _HALF_STEP_US - _NARROWEST_US) / (_WIDEST_US - _NARROWEST_US)
+        applied = _possible(us)
+        share = (applied + self._half_step_us - _NARROWEST_US) / (_WIDEST_US - _NARROWEST_US)
         with hardware_errors(f"set servo pin {self._gpio}"):
             self._servo.value = 2 * share - 1
         return applied
@@ -118,16 +120,53 @@ class ContinuousServo:
             self._servo.close()
 
 
-class PulseServo:
-    """The `ServoDriver` on a pin of the header.
+class BoardOutput:
+    """The `SpinDriver` on an output of a PCA9685; its pulses are over once it is constructed.
 
     Raises:
-        HardwareError: the pin could not be taken.
+        HardwareError: the board does not answer.
     """
 
-    def __init__(self, servo: ServoConfig, factory: Factory) -> None:
+    def __init__(self, channel: int, board: ServoBoard) -> None:
+        self._channel = channel
+        self._board = board
+        board.off(channel)
+
+    def set_us(self, us: float) -> float:
+        return self._board.set_us(self._channel, _possible(us))
+
+    def release(self) -> None:
+        self._board.off(self._channel)
+
+    def close(self) -> None:
+        self.release()
+        self._board.close()
+
+
+def _possible(us: float) -> float:
+    narrowest, widest = _PULSES_US
+    return min(max(us, narrowest), widest)
+
+
+def servo_output(servo: ServoConfig | CarouselConfig, board: ServoBoardConfig, factory: Factory) -> SpinDriver:
+    """Where a servo's pulses come from, as it is wired: a pin of the header, or the servo board.
+
+    Raises:
+        HardwareError: the pin could not be taken, or the board does not answer.
+    """
+    if servo.driver == "pca9685":
+        assert servo.channel is not None
+        return BoardOutput(servo.channel, servo_board(board, factory))
+    assert servo.gpio is not None
+    return ContinuousServo(servo.gpio, factory)
+
+
+class PulseServo:
+    """The `ServoDriver` of a servo whose pulses come from `output`."""
+
+    def __init__(self, servo: ServoConfig, output: SpinDriver) -> None:
         self._config = servo
-        self._pulse = ContinuousServo(servo.gpio, factory)
+        self._pulse = output
 
     def set_deg(self, deg: float) -> float:
         limit = self._config.limit_deg

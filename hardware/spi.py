@@ -1,4 +1,4 @@
-"""The pixels' way out: WS2812 bytes over SPI 0."""
+"""The pixels' way out: WS2812 bytes over SPI 0, or an RGB LED instead."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gpiozero.pins.pigpio import PiGPIOFactory
 from hardware.config import LedsConfig
 from hardware.errors import hardware_errors
 from hardware.pins import Factory
+from hardware.rgb import RgbLed
 from hardware.ws2812 import Rgb, encode
 
 _SPI_CHANNEL = 0
@@ -86,18 +87,18 @@ class PigpioSpi:
 
 
 class LgpioSpi:
-    """SPI through the kernel's /dev/spidev0.0.
+    """SPI through the kernel's /dev/spidevN.0, on a Pi N is 0.
 
     The kernel's driver takes GPIO 7 and 8 for chip selects unless the firmware is told otherwise:
     `dtoverlay=spi0-0cs` in /boot/firmware/config.txt leaves 7 to the treat beam.
     """
 
-    def __init__(self, spi_hz: int) -> None:
+    def __init__(self, spi_hz: int, spi_bus: int = 0) -> None:
         import lgpio  # installed on a Pi only
 
         self._lgpio = lgpio
-        with hardware_errors("open /dev/spidev0.0"):
-            self._handle = lgpio.spi_open(0, _SPI_CHANNEL, spi_hz, 0)
+        with hardware_errors(f"open /dev/spidev{spi_bus}.{_SPI_CHANNEL}"):
+            self._handle = lgpio.spi_open(spi_bus, _SPI_CHANNEL, spi_hz, 0)
 
     def write(self, data: bytes) -> None:
         with hardware_errors("write to SPI"):
@@ -129,10 +130,13 @@ class SpiPixels:
 
 
 def pixel_driver(leds: LedsConfig, factory: Factory) -> PixelDriver:
-    """The strip, over the same way to the pins as everything else.
+    """The strip or the RGB LED, over the same way to the pins as everything else.
 
     Raises:
-        HardwareError: SPI could not be opened, or the strip could not be made dark.
+        HardwareError: SPI could not be opened, or the pixels could not be made dark.
     """
-    bus: SpiBus = PigpioSpi(factory, leds.spi_hz) if isinstance(factory, PiGPIOFactory) else LgpioSpi(leds.spi_hz)
-    return SpiPixels(leds, bus)
+    if leds.driver == "rgb":
+        return RgbLed(leds, factory)
+    if isinstance(factory, PiGPIOFactory):
+        return SpiPixels(leds, PigpioSpi(factory, leds.spi_hz))
+    return SpiPixels(leds, LgpioSpi(leds.spi_hz, leds.spi_bus))

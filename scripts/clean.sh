@@ -12,5 +12,5 @@ fi
 if [ -L var/postgres ]; then
     rm -rf -- "$(readlink var/postgres)"
 fi
-rm -rf -- var .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache ./*.egg-info
+rm -rf -- var models .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache ./*.egg-info
 find . -name __pycache__ -type d -prune -exec rm -rf -- {} +

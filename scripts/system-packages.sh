@@ -92,7 +92,7 @@ fi
 # Not now, and not at the next boot either: tests start their own, on ports of their own.
 for package in "${missing[@]}"; do
     case $package in
-        nginx | coturn)
+        nginx | coturn | mosquitto)
             if command -v systemctl >/dev/null; then
                 systemctl --quiet disable "$package.service" >>"$log" 2>&1 || true
             fi

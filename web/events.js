@@ -20,8 +20,9 @@ const WORDS = {
   mission: (data) => ({
     icon: "flag",
     text: `Mission ${data.id ?? ""}: ${title(data.status ?? "changed")}`,
-    more: `${count(data.rewards_given)} treats given`,
+    more: data.reason || `${count(data.rewards_given)} treats given`,
   }),
+  alert: (data) => ({ icon: "eye", tone: "warning", text: data.message ?? "Something is going on" }),
   error: (data) => ({
     icon: "alert",
     tone: data.severity === "info" ? "info" : "warning",
@@ -29,7 +30,7 @@ const WORDS = {
     more: data.code ? title(data.code.toLowerCase()) : "",
   }),
   device_status: (data) => ({ icon: "link", text: data.is_online ? "Robot came online" : "Robot went offline" }),
-  mode: (data) => ({ icon: "flag", text: `Mode: ${title(data.mode ?? "unknown")}` }),
+  mode: (data) => ({ icon: "flag", text: `Mode: ${title(data.mode ?? "unknown")}`, more: data.reason ?? "" }),
 };
 WORDS.treat_dispensed = WORDS.treat;
 WORDS.mode_changed = WORDS.mode;

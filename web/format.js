@@ -61,6 +61,7 @@ const SENTENCES = {
   NO_DEVICE: "No robot is chosen.",
   EMERGENCY_STOPPED: "The emergency stop is on. Release it first.",
   BUSY: "The robot is busy with something else.",
+  NOT_FITTED: "This robot does not have that part.",
   EMPTY: "There are no treats left. Please refill.",
   TREAT_JAM: "The treat is stuck. Please check the dispenser.",
   RATE_LIMITED: "Too many at once. Wait a moment.",

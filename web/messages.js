@@ -97,6 +97,22 @@ export const COMMANDS = {
     "role": "driver",
     "fields": {}
   },
+  "treat_refill": {
+    "timeout_s": 2.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "driver",
+    "fields": {
+      "count": {
+        "description": "count",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 1000000,
+        "required": true
+      }
+    }
+  },
   "led": {
     "timeout_s": 2.0,
     "rate_hz": 10.0,
@@ -146,7 +162,7 @@ export const COMMANDS = {
     }
   },
   "audio": {
-    "timeout_s": 2.0,
+    "timeout_s": 5.0,
     "rate_hz": 10.0,
     "motion": false,
     "urgent": false,
@@ -157,13 +173,37 @@ export const COMMANDS = {
         "type": "string",
         "maxLength": 128,
         "minLength": 1,
-        "pattern": "^[^/\\\\\\x00.][^/\\\\\\x00]*$(?!\\n)",
+        "pattern": "^[^/\\\\\\x00-\\x1f\\x7f.][^/\\\\\\x00-\\x1f\\x7f]*$(?!\\n)",
         "required": true
       }
     }
   },
   "audio_stop": {
     "timeout_s": 2.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "driver",
+    "fields": {}
+  },
+  "audio_toggle": {
+    "timeout_s": 5.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "driver",
+    "fields": {}
+  },
+  "audio_next": {
+    "timeout_s": 5.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "driver",
+    "fields": {}
+  },
+  "audio_previous": {
+    "timeout_s": 5.0,
     "rate_hz": 10.0,
     "motion": false,
     "urgent": false,
@@ -186,6 +226,22 @@ export const COMMANDS = {
       }
     }
   },
+  "audio_files": {
+    "timeout_s": 2.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "viewer",
+    "fields": {}
+  },
+  "audio_current": {
+    "timeout_s": 2.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "viewer",
+    "fields": {}
+  },
   "mode": {
     "timeout_s": 2.0,
     "rate_hz": 10.0,
@@ -204,6 +260,39 @@ export const COMMANDS = {
           "silent_guardian",
           "training"
         ],
+        "required": true
+      }
+    }
+  },
+  "mode_get": {
+    "timeout_s": 2.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "viewer",
+    "fields": {}
+  },
+  "mission_list": {
+    "timeout_s": 2.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "viewer",
+    "fields": {}
+  },
+  "mission_get": {
+    "timeout_s": 2.0,
+    "rate_hz": 10.0,
+    "motion": false,
+    "urgent": false,
+    "role": "viewer",
+    "fields": {
+      "mission_id": {
+        "description": "an identifier",
+        "type": "string",
+        "maxLength": 128,
+        "minLength": 1,
+        "pattern": "^[\\x21-\\x7e]+$(?!\\n)",
         "required": true
       }
     }
@@ -293,6 +382,8 @@ export const EVENTS = [
   "status",
   "treat",
   "mission",
+  "mode",
+  "alert",
   "error",
   "device_status"
 ];
@@ -309,13 +400,17 @@ export const ERROR_STATUS = {
   "NOT_FOUND": 404,
   "METHOD_NOT_ALLOWED": 405,
   "CONFLICT": 409,
+  "NOT_FITTED": 409,
   "EMERGENCY_STOPPED": 409,
+  "LOW_BATTERY": 409,
   "SUPERSEDED": 409,
   "BUSY": 409,
   "EMPTY": 409,
   "STALE_COMMAND": 409,
   "MESSAGE_TOO_LARGE": 413,
   "RATE_LIMITED": 429,
+  "COOLDOWN": 429,
+  "DAILY_LIMIT": 429,
   "INTERNAL_ERROR": 500,
   "TREAT_JAM": 500,
   "TURN_ERROR": 503,
@@ -323,6 +418,7 @@ export const ERROR_STATUS = {
   "UNAVAILABLE": 503,
   "VIEWER_LIMIT": 503,
   "CAMERA_FAULT": 503,
+  "AUDIO_UNAVAILABLE": 503,
   "MOTOR_FAULT": 503
 };
 

@@ -6,29 +6,19 @@ into I420; the room is painted once, then only what changes is painted again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bus.frames import Picture, blank, planes
-from contract.models import BoundingBox
+from hardware.drawn_dog import CYCLE_FRAMES, GROUND, HEIGHT, REST_FRAMES, WALK_FRAMES, WIDTH, dog_at
 from processes.camera.barcode import Stamp, Strip
 
-Behaviour = Literal["moving", "sitting", "lying"]
 Color = tuple[int, int, int]
 """Y, U, V, limited range (BT.601)."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, as fractions of whatever it is inside."""
-
-WALK_FRAMES, REST_FRAMES = 90, 60
-CYCLE_FRAMES = 2 * (WALK_FRAMES + REST_FRAMES)
-"""One round: to the right, sit, back to the left, lie down. 20 s at 15 frames a second."""
-_LEFT_END, _RIGHT_END = 0.06, 0.66
-_GROUND = 0.90
-_DOG_WIDTH, _DOG_HEIGHT = 0.28, 0.36
 
 _FUR, _DARK_FUR, _NOSE, _COLLAR = (125, 103, 158), (80, 112, 148), (25, 128, 128), (95, 105, 205)
 _STEP_FRAMES = 4
@@ -93,38 +83,6 @@ _SEGMENTS: list[Box] = [
 _DIGITS = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")
 
 
-@dataclass(frozen=True)
-class Dog:
-    """Where the dog is, and what it does.
-
-    Attributes:
-        bbox: `[x, y, width, height]`, fractions of the picture.
-    """
-
-    bbox: BoundingBox
-    behavior: Behaviour
-
-
-def dog_at(number: int) -> Dog:
-    """The dog in the frame of that number: what a detector should find there."""
-    phase = number % CYCLE_FRAMES
-    top = _GROUND - _DOG_HEIGHT
-    if phase < WALK_FRAMES:
-        return Dog((_between(_LEFT_END, _RIGHT_END, phase / WALK_FRAMES), top, _DOG_WIDTH, _DOG_HEIGHT), "moving")
-    phase -= WALK_FRAMES
-    if phase < REST_FRAMES:
-        return Dog((_RIGHT_END, top, _DOG_WIDTH, _DOG_HEIGHT), "sitting")
-    phase -= REST_FRAMES
-    if phase < WALK_FRAMES:
-        return Dog((_between(_RIGHT_END, _LEFT_END, phase / WALK_FRAMES), top, _DOG_WIDTH, _DOG_HEIGHT), "moving")
-    low = 0.56 * _DOG_HEIGHT
-    return Dog((_LEFT_END, _GROUND - low, _DOG_WIDTH, low), "lying")
-
-
-def _between(start: float, end: float, part: float) -> float:
-    return start + (end - start) * part
-
-
 class Scene:
     """Draws the scene at one size. `draw` returns the same array each time, painted over."""
 
@@ -154,7 +112,7 @@ class Scene:
 
     def _draw_dog(self, number: int) -> None:
         phase = number % CYCLE_FRAMES
-        x, top = dog_at(number).bbox[0], _GROUND - _DOG_HEIGHT
+        x, top = dog_at(number).bbox[0], GROUND - HEIGHT
         parts, mirrored = _MOVING + _legs(number), False
         if WALK_FRAMES <= phase < WALK_FRAMES + REST_FRAMES:
             parts = _SITTING
@@ -164,8 +122,8 @@ class Scene:
                 parts = _LYING
         for (x0, y0, x1, y1), color in parts:
             left, right = (1 - x1, 1 - x0) if mirrored else (x0, x1)
-            self._fill(_inside((x, top, x + _DOG_WIDTH, _GROUND), (left, y0, right, y1)), color)
-        self._dirty = (x, top, x + _DOG_WIDTH, _GROUND)
+            self._fill(_inside((x, top, x + WIDTH, GROUND), (left, y0, right, y1)), color)
+        self._dirty = (x, top, x + WIDTH, GROUND)
 
     def _draw_clock(self, second: int) -> None:
         digits = datetime.fromtimestamp(second, UTC).strftime("%H%M%S")

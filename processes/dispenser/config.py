@@ -15,8 +15,14 @@ LONGEST_DEED_S = 13.0
 class DispenserConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The section `dispenser`."""
 
-    capacity: Annotated[int, Meta(ge=0, le=10_000)] = 60
-    """Treats in the carousel at the very first start; from then on they are counted."""
+    capacity: Annotated[int, Meta(ge=1, le=10_000)] = 60
+    """Treats in a full carousel, as it is taken to be at the very first start; from then on they are counted."""
+    low_at: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    """From this many treats down, people are told to refill; 0: only when there are none; null: a sixth of capacity."""
+    cooldown_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 1.0
+    """From one treat to the next: a second tap gives no second treat."""
+    daily_limit: Annotated[int, Meta(ge=1, le=1000)] | None = 60
+    """Treats from midnight to midnight by the machine's time zone; null: any number."""
     slot_s: Annotated[float, Meta(ge=0.02, le=5.0)] = 0.28
     """How long the carousel takes from one slot to the next."""
     wait_s: Annotated[float, Meta(ge=0.1, le=10.0)] = 2.0
@@ -30,7 +36,14 @@ class DispenserConfig(Struct, frozen=True, forbid_unknown_fields=True):
     same_treat_ms: Annotated[int, Meta(ge=0, le=1000)] = 60
     """The beam broken twice within this is one tumbling treat."""
 
+    @property
+    def low_from(self) -> int:
+        """From this many treats down the stock is low."""
+        return self.capacity // 6 if self.low_at is None else self.low_at
+
     def __post_init__(self) -> None:
+        if self.low_at is not None and self.low_at >= self.capacity:
+            raise ValueError(f"low_at is {self.low_at}: less than capacity, which is {self.capacity}, is accepted")
         longest_s = self.tries * (self.wait_s + self.unjam_s) + self.settle_s
         if longest_s > LONGEST_DEED_S:
             raise ValueError(

@@ -12,7 +12,7 @@ from hardware.config import HardwareConfig
 from hardware.errors import HardwareError, hardware_errors
 from hardware.link import abandon_factory
 from hardware.pins import Factory, close_factory, connected, pin_factory
-from hardware.servo import ContinuousServo, SpinDriver
+from hardware.servo import SpinDriver, servo_output
 from hardware.spi import PixelDriver, pixel_driver
 from processes.dispenser.lights import Tube
 from processes.dispenser.store import TICKS_US
@@ -41,13 +41,21 @@ class Watcher(Protocol):
             HardwareError: it does not listen any more.
         """
 
+    def check(self) -> None:
+        """Raises:
+        HardwareError: it is gone.
+        """
+
     def close(self) -> None: ...
 
 
 class NoWatcher:
-    """For pins that need none: with lgpio the kernel takes them back when their process ends, and its pulses end."""
+    """For a carousel that needs none, since its pulses end with its process."""
 
     def turning(self, turning: bool) -> None:
+        pass
+
+    def check(self) -> None:
         pass
 
     def close(self) -> None:
@@ -161,6 +169,12 @@ class PinHopper:
         abandon_factory(self.factory)
 
 
+def outlives_its_process(hardware: HardwareConfig) -> bool:
+    """Whether the carousel goes on turning when the process that turns it is killed: pigpio's daemon and a servo board
+    hold their last pulse, the kernel does not."""
+    return hardware.pins.factory == "pigpio" or hardware.carousel.driver == "pca9685"
+
+
 def beam_on(hardware: HardwareConfig, factory: Factory, on_break: Callable[[int], None]) -> Beam:
     """The beam as it is wired.
 
@@ -180,7 +194,7 @@ def open_hopper(
     """
     factory = pin_factory(hardware.pins)
     try:
-        carousel = ContinuousServo(hardware.carousel.gpio, factory)
+        carousel = servo_output(hardware.carousel, hardware.servos.board, factory)
         beam = beam_on(hardware, factory, on_break)
         pixels = pixel_driver(hardware.leds, factory)
         tube = PwmTube(hardware.leds.tube_gpio, factory)

@@ -1,7 +1,11 @@
 """The light patterns of the contract, as pure functions of time.
 
 `frame(pattern, t_s, n)` is what `n` pixels show `t_s` seconds after the pattern began; `tube(pattern, t_s)` is the
-brightness of the blue tube, 0–1. Colours are 0–255 before the strip's own brightness.
+brightness of the blue tube, 0–1. Colours are 0–255 before the strip's own brightness. One pixel is enough for each of
+them: an RGB LED shows it.
+
+No pixel, and not all of them together, flash more than three times within any second, which people with
+photosensitive epilepsy would suffer from (WCAG 2.2, success criterion 2.3.1).
 """
 
 from __future__ import annotations
@@ -52,6 +56,12 @@ def _blink(t_s: float, period_s: float) -> float:
     return float(t_s % period_s < period_s / 2)
 
 
+def _short_flashes(t_s: float) -> float:
+    """Two of them at the beginning of every second."""
+    at_s = t_s % 1.0
+    return float(at_s < 0.08 or 0.16 <= at_s < 0.24)
+
+
 def _noise(*seeds: int) -> float:
     """0–1, the same for the same seeds."""
     mixed = 0x9E3779B9
@@ -74,16 +84,24 @@ def _rainbow(t_s: float, n: int) -> Frame:
     return [_hue(pixel / n + t_s / 4.0) for pixel in range(n)]
 
 
+SPARK_S = 0.6
+"""How long a spark of the celebration glows; the next one of that pixel follows."""
+
+
 def _celebration(t_s: float, n: int) -> Frame:
-    """Sparks of all colours, new ones twelve times a second."""
-    beat = math.floor(t_s * 12)
-    fade = 1.0 - t_s * 12 % 1.0 * 0.6
-    return [_dim(_hue(_noise(beat, pixel, 1)), fade) if _noise(beat, pixel, 2) < 0.35 else OFF for pixel in range(n)]
+    """Sparks of all colours, each pixel's in a time of its own, so that the strip as a whole does not flash."""
+    return [_spark(t_s / SPARK_S + _noise(pixel, 3), pixel) for pixel in range(n)]
+
+
+def _spark(age: float, pixel: int) -> Rgb:
+    """`age` counts the sparks of this pixel; its fraction is how far the present one has burnt down."""
+    nth = math.floor(age)
+    return _dim(_hue(_noise(nth, pixel, 1)), (1.0 - age % 1.0) ** 2)
 
 
 def _searching(t_s: float, n: int) -> Frame:
     """A light that sweeps to and fro."""
-    sweep = _swell(t_s, 2.4) * max(n - 1, 0)
+    sweep = _swell(t_s, 2.4) * max(n - 1, 1)
     width = max(n / 16, 1.0)
     return [_dim(CYAN, 1.0 - abs(pixel - sweep) / width) for pixel in range(n)]
 
@@ -106,15 +124,18 @@ def _solid(t_s: float, n: int) -> Frame:
 
 
 def _chase(t_s: float, n: int) -> Frame:
-    """Every eighth pixel, running, with a tail."""
-    head = t_s * 20.0
-    return [_dim(WHITE, 1.0 - ((head - pixel) % 8.0) / 3.0) for pixel in range(n)]
+    """Every eighth pixel, running, with a tail. The next rises as a tail fades: the strip stays as bright."""
+    behind = [(t_s * 20.0 - pixel) % 8.0 for pixel in range(n)]
+    return [_dim(WHITE, max(1.0 - pixels / 3.0, pixels - 7.0)) for pixels in behind]
 
 
 def _fire(t_s: float, n: int) -> Frame:
-    """Flames, flickering fifteen times a second."""
-    flicker = math.floor(t_s * 15)
-    heats = [0.35 + 0.65 * _noise(flicker, pixel) for pixel in range(n)]
+    """Flames: every pixel glides from one heat to the next, five times a second."""
+    flicker, glided = divmod(t_s * 5, 1.0)
+    heats = [
+        0.35 + 0.65 * ((1 - glided) * _noise(int(flicker), pixel) + glided * _noise(int(flicker) + 1, pixel))
+        for pixel in range(n)
+    ]
     return [_dim((255, round(130 * heat * heat), round(20 * heat**4)), heat) for heat in heats]
 
 
@@ -126,8 +147,7 @@ def _warning(t_s: float, n: int) -> Frame:
 
 def _attention(t_s: float, n: int) -> Frame:
     """Two short flashes a second."""
-    at_s = t_s % 1.0
-    return [WHITE if at_s < 0.08 or 0.16 <= at_s < 0.24 else OFF] * n
+    return [_dim(WHITE, _short_flashes(t_s))] * n
 
 
 def _off(t_s: float, n: int) -> Frame:
@@ -153,7 +173,7 @@ _PATTERNS: dict[LedPattern, Callable[[float, int], Frame]] = {
 _TUBES: dict[LedPattern, Callable[[float], float]] = {
     "breathing": lambda t_s: _swell(t_s, 4.0),
     "rainbow": lambda t_s: 0.5,
-    "celebration": lambda t_s: _blink(t_s, 0.25),
+    "celebration": lambda t_s: _swell(t_s, 0.8),
     "searching": lambda t_s: 0.2 + 0.6 * _swell(t_s, 2.4),
     "alert": lambda t_s: 1.0 - _blink(t_s, 0.4),
     "idle": lambda t_s: 0.15,
@@ -162,6 +182,6 @@ _TUBES: dict[LedPattern, Callable[[float], float]] = {
     "chase": lambda t_s: 0.5,
     "fire": lambda t_s: 0.0,
     "warning": lambda t_s: _blink(t_s, 1.0),
-    "attention": lambda t_s: 1.0 if t_s % 1.0 < 0.08 or 0.16 <= t_s % 1.0 < 0.24 else 0.0,
+    "attention": _short_flashes,
     "off": lambda t_s: 0.0,
 }

@@ -45,7 +45,20 @@ class Finish:
 
 Action = Turn | Count | Finish
 
+Stock = Literal["ok", "low", "empty"]
+
+LOW_HYSTERESIS = 3
+"""So many treats above `low_from` the stock is well again, so that one refilled by a handful is not told of twice."""
+
 JAM_MESSAGE = "No treat fell: the carousel is jammed or empty, or the beam does not see. Clear it, then try again."
+
+
+def stock_of(remaining: int, before: Stock, config: DispenserConfig) -> Stock:
+    """How the stock stands, given how it stood `before`."""
+    if remaining == 0:
+        return "empty"
+    well_at = config.low_from + 1 if before == "ok" else min(config.low_from + LOW_HYSTERESIS, config.capacity)
+    return "ok" if remaining >= well_at else "low"
 
 
 class Carousel:

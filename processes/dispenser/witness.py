@@ -4,18 +4,22 @@ A pin daemon holds its last pulse when its client dies: the carousel would go on
 falls. The witness watches the beam all the time over a connection of its own and does nothing else, until the pipe
 from its parent ends. If that was in the middle of a deed, it stops the carousel, watches what is still falling, and
 writes down every treat that the beam saw, by the pins' own clock, so that one which the dispenser had already
-counted is not counted twice. It holds the lock on the count until it is done, and a new dispenser waits for that.
+counted is not counted twice. Where it saw that nothing fell, it strikes the deed out, and whoever asks again may have
+it done. It holds the lock on the count until it is done, and a new dispenser waits for that.
+
+A servo board holds its pulse too. Where the beam is reached by lgpio, whose lines have one owner, the witness of such a
+carousel sees nothing and only stops it; a deed that nobody saw to its end is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import logging
 import os
 import select
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -24,18 +28,20 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from bus import settings
 from bus.errors import BusError
-from bus.events import timestamp, utc_now
 from bus.runner import log_to_stderr
 from hardware.config import HardwareConfig, hardware_config
 from hardware.errors import HardwareError
 from hardware.link import abandon_factory
-from hardware.pins import pin_factory
-from hardware.servo import ContinuousServo
+from hardware.pins import connected, pin_factory
+from hardware.servo import servo_output
 from processes.dispenser.config import DispenserConfig
-from processes.dispenser.driver import beam_on
-from processes.dispenser.store import TreatStore
+from processes.dispenser.driver import NoBeam, beam_on
+from processes.dispenser.limits import Moment
+from processes.dispenser.store import TreatStore, boot_id
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +93,8 @@ class Witness:
     """
 
     def __init__(self, config: dict[str, Any], data_dir: Path, lock: IO[bytes]) -> None:
-        needed = json.dumps({name: config[name] for name in SECTIONS if name in config})
+        sections = {name: config[name] for name in SECTIONS if name in config}
+        needed = yaml.safe_dump(sections, default_flow_style=True, width=sys.maxsize)
         try:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", PROGRAM, str(data_dir), needed],
@@ -113,6 +120,10 @@ class Witness:
         except OSError as error:
             raise HardwareError(f"the dispenser's witness is gone: {error}") from error
 
+    def check(self) -> None:
+        if self._child.poll() is not None:
+            raise HardwareError(f"the dispenser's witness ended with {self._child.returncode}")
+
     def close(self) -> None:
         """End it, and wait until it has ended."""
         self._to.close()
@@ -136,32 +147,44 @@ def watch(hardware: HardwareConfig, config: DispenserConfig, store: TreatStore) 
         breaks.append((time.monotonic(), at_us))
 
     factory = pin_factory(hardware.pins)
-    beam = beam_on(hardware, factory, on_break)
+    sees = hardware.beam.fitted and hardware.pins.factory == "pigpio"  # with lgpio a line has one owner, the dispenser
+    beam = beam_on(hardware, factory, on_break) if sees else NoBeam()
     os.write(sys.stdout.fileno(), READY)
     turning, since_s = False, 0.0
     while word := os.read(sys.stdin.fileno(), WORD.size):
         turning, since_s = WORD.unpack(word)
     if turning:
-        ContinuousServo(hardware.carousel.gpio, factory).close()
-        time.sleep(config.settle_s)
-        count(store, [at_us for heard_s, at_us in breaks if heard_s >= since_s])
+        try:
+            servo_output(hardware.carousel, hardware.servos.board, factory).close()
+            time.sleep(config.settle_s)
+        except HardwareError as error:
+            log.error("the carousel could not be stopped: %s", error)
+        seen = [at_us for heard_s, at_us in breaks if heard_s >= since_s]
+        settle(store, seen, saw_all=sees and connected(factory))
     abandon_factory(factory)  # the pins stay what they are: a new dispenser takes them over
     beam.close()
 
 
-def count(store: TreatStore, breaks: list[int]) -> None:
-    """Write down what the beam saw of the deed that was under way."""
+def settle(store: TreatStore, breaks: list[int], *, saw_all: bool) -> None:
+    """Write down what the beam saw of the deed that was under way.
+
+    Args:
+        saw_all: whether no treat can have fallen unseen: then a deed that gave nothing is struck out.
+    """
     deed = store.unfinished()
     if deed is None:
         return
-    counted = sum(store.count(deed, at_us, timestamp(utc_now())) for at_us in breaks)
-    log.warning("the dispenser ended while it was turning: the carousel was stopped, %d more counted", counted)
+    now = Moment(boot_id(), time.monotonic(), time.time())
+    counted = sum(store.count(deed, at_us, now) for at_us in breaks)
+    if saw_all and not deed.drops + counted:
+        store.forget(deed)
+    log.warning("the dispenser ended in the middle of a deed: the carousel stands, %d more counted", counted)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {PROGRAM}")
     parser.add_argument("data", type=Path, help="the robot's data directory")
-    parser.add_argument("config", type=json.loads, help="the sections it needs, as JSON")
+    parser.add_argument("config", type=yaml.safe_load, help="the sections it needs, as YAML")
     arguments = parser.parse_args()
     log_to_stderr("witness")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -171,7 +194,7 @@ def main() -> None:
         store = TreatStore(store_path(arguments.data), section.capacity, section.same_treat_ms)
         watch(hardware_config(arguments.config), section, store)
         store.close()
-    except (BusError, HardwareError) as error:
+    except (BusError, HardwareError, sqlite3.Error) as error:
         log.error("%s", error)
         sys.exit(2)
 

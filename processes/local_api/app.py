@@ -25,7 +25,7 @@ from contract.commands import Command, Nothing
 from contract.errors import ContractError
 from contract.frames import MAX_FRAME_BYTES
 from contract.rest import ROBOT_ROWS, Health, Row, Success, TokenBody
-from contract.validate import convert, decode, encode
+from contract.validate import convert, decode, encode, explain
 from processes.local_api import websocket
 from processes.local_api.access import COOKIE, Caller
 from processes.local_api.pictures import Jpeg
@@ -49,15 +49,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-OF_ABSENT_PROCESSES = {
-    "/audio/files": "audio",
-    "/mode/get": "missions",
-    "/missions": "missions",
-    "/missions/active": "missions",
-    "/missions/{id}": "missions",
-}
-"""Rows that are no commands, and whose process this robot does not have."""
 
 Handler = Callable[[Any, dict[str, str]], Any]
 
@@ -118,10 +109,20 @@ def _view(api: LocalApi, row: Row, handle: Handler) -> Callable[..., Response]:
         if row.auth:
             api.door.admit(_caller(), time.monotonic())
         body = decode(row.body, request.get_data(cache=False)) if row.body is not None else None
+        if row.query is not None:
+            body = _query(row.query)
         reply = handle(body, params)
         return reply if isinstance(reply, Response) else _json(reply)
 
     return view
+
+
+def _query(type_: type[Struct]) -> Struct:
+    """The query parameters, which are text, as the row's type."""
+    try:
+        return msgspec.convert(request.args.to_dict(), type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise ContractError("INVALID_PARAMETER", explain(type_, str(error))) from error
 
 
 def _json(reply: Any, status: int = 200) -> Response:
@@ -134,11 +135,11 @@ def _carry_out(api: LocalApi, row: Row) -> Handler:
     assert spec is not None
     assert make is not None
 
-    def handle(body: Any, params: dict[str, str]) -> Struct:
+    def handle(body: Any, params: dict[str, str]) -> Any:
         fields = convert(spec.body, msgspec.to_builtins(make(body, params)))
         result = api.carry_out(request.remote_addr or "", Command(spec, fields))
-        reply: Struct = convert(row.reply, {} if isinstance(result, Nothing) else msgspec.to_builtins(result))
-        return reply
+        picked = {} if isinstance(result, Nothing) else row.pick(result) if row.pick else result
+        return convert(row.reply, msgspec.to_builtins(picked))
 
     return handle
 
@@ -148,22 +149,16 @@ def _handlers(api: LocalApi) -> dict[str, Handler]:
     handlers: dict[str, Handler] = {
         "GET /health": lambda body, params: Health(),
         "GET /telemetry": lambda body, params: api.telemetry(),
+        "GET /telemetry/history": lambda query, params: api.history(query),
         "GET /camera/snapshot": lambda body, params: Response(api.picture().data, mimetype="image/jpeg"),
         "GET /camera/stream": lambda body, params: _stream(api),
+        "GET /snapshots": lambda body, params: api.snapshots(),
+        "GET /snapshots/{name}": lambda body, params: Response(api.snapshot(params["name"]), mimetype="image/jpeg"),
         "GET /pairing": lambda body, params: api.pairing(),
         "POST /session": lambda body, params: _open_session(api, body),
         "DELETE /session": lambda body, params: _close_session(),
     }
-    for path, process in OF_ABSENT_PROCESSES.items():
-        handlers[f"GET {path}"] = _absent(path, process)
     return handlers
-
-
-def _absent(path: str, process: str) -> Handler:
-    def handle(body: Any, params: dict[str, str]) -> Any:
-        raise Unavailable(f"{path} needs the {process} process, which this robot does not have.")
-
-    return handle
 
 
 def _open_session(api: LocalApi, body: TokenBody) -> Response:

@@ -20,7 +20,7 @@ from bus import settings
 from bus.errors import BusError
 from bus.frames import FrameReader
 from bus.injection import serve_injections
-from bus.runner import beat, die_with_parent, log_to_stderr, parse_arguments
+from bus.runner import HEARTBEAT_S, die_with_parent, heartbeat, log_to_stderr, parse_arguments
 from bus.zeromq import ZmqBus
 from processes.local_api.access import Door
 from processes.local_api.app import create_app
@@ -99,8 +99,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         serve_injections(bus)
         door = Door(self._token, require_token=self._local.require_token)
         pictures = Pictures(FrameReader(self._run_dir, "main"), self._local.jpeg_quality)
-        self._api = LocalApi(bus, self._local, door, pictures, settings.device_id(self._config))
-        beat(bus)
+        device_id, data_dir = settings.device_id(self._config), settings.data_dir(self._config)
+        self._api = LocalApi(bus, self._local, door, pictures, device_id, data_dir)
         self._thread = bus.start()
         return create_app(self._api, WEB)
 
@@ -117,6 +117,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         assert api is not None
         assert bus is not None
         bus.every(WATCH_S, _when_false(lambda: worker.alive, api.stop))
+        # The beat comes from the thread that accepts connections: the bus's own thread would not notice it hang.
+        publish_beat = heartbeat(bus)
+        bus.every(HEARTBEAT_S, lambda: worker.method_queue.defer(publish_beat) if worker.alive else None)
         log.info("serving on %s port %d", self._local.host, self._local.port)
 
     def _worker_exit(self, arbiter: Any, worker: Any) -> None:

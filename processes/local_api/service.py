@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from bus import snapshots
 from bus.base import Bus, Latest
 from bus.errors import Unavailable
 from bus.events import utc_now
 from bus.frames import FrameError
 from bus.gateway import Gateway, Session
 from bus.messages import Origin
-from bus.topics import CAMERA_STATE, CAMERA_TICK, LINK_STATE, PAIRING_CODE, TELEMETRY
+from bus.topics import CAMERA_STATE, CAMERA_TICK, LINK_STATE, PAIRING_CODE, TELEMETRY, TELEMETRY_HISTORY
 from contract.commands import Command, Nothing
 from contract.errors import ContractError
 from contract.frames import CLOSE_RESTARTING
-from contract.models import Telemetry
+from contract.models import HistoryQuery, SnapshotList, Telemetry, TelemetryHistory
 from contract.rest import PairingState
 from processes.local_api.access import Door
 from processes.local_api.config import LocalApiConfig
@@ -81,12 +83,14 @@ class LocalApi:
         door: Door,
         pictures: Pictures,
         device_id: str | None = None,
+        data_dir: Path | None = None,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.bus = bus
         self.config = config
         self.door = door
         self.pictures = pictures
+        self._snapshots = None if data_dir is None else snapshots.folder(data_dir)
         self.places = Places(config.max_streams)
         self.stopping = threading.Event()
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
@@ -159,6 +163,16 @@ class LocalApi:
             raise Unavailable("The monitor process says nothing; it is being restarted.")
         return telemetry
 
+    def history(self, query: HistoryQuery) -> TelemetryHistory:
+        """Readings of the latest day.
+
+        Raises:
+            ContractError: monitor does not answer, or keeps none.
+        """
+        with self.waiting():
+            history: TelemetryHistory = self.bus.request(TELEMETRY_HISTORY, query).result()
+        return history
+
     def pairing(self) -> PairingState:
         """Whether the robot has an owner; without one, a code is asked for and waited for."""
         state = self._pairing()
@@ -185,6 +199,34 @@ class LocalApi:
         if code is None:
             return PairingState(link.paired, None, None, link.state)
         return PairingState(link.paired, code.code, code.expires_in_s, link.state)
+
+    # -- guardian's pictures ------------------------------------------------------------------------
+
+    def snapshots(self) -> SnapshotList:
+        """Raises:
+        ContractError: UNAVAILABLE: the disk fails.
+        """
+        try:
+            return SnapshotList([] if self._snapshots is None else snapshots.names(self._snapshots))
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def snapshot(self, name: str) -> bytes:
+        """Raises:
+        ContractError: NOT_FOUND, or UNAVAILABLE: the disk fails.
+        """
+        try:
+            data = None if self._snapshots is None else snapshots.read(self._snapshots, name)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if data is None:
+            raise ContractError("NOT_FOUND", "There is no picture of that name. GET /snapshots lists those there are.")
+        return data
+
+    def _unreadable(self, error: OSError) -> Unavailable:
+        self.bus.counters["local_api.snapshot_errors"] += 1
+        log.error("the snapshots cannot be read: %s", error)
+        return Unavailable(f"The pictures cannot be read: {error.strerror}.")
 
     # -- pictures ---------------------------------------------------------------------------------
 

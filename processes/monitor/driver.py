@@ -1,4 +1,4 @@
-"""The machine and supervisord, each behind a narrow Protocol."""
+"""supervisord, behind a narrow Protocol, and the thread that asks it."""
 
 from __future__ import annotations
 
@@ -6,83 +6,25 @@ import http.client
 import logging
 import socket
 import threading
+import time
 import xmlrpc.client
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
+from xml.parsers.expat import ExpatError
 
-from processes.monitor.logic import Program
+from processes.monitor.logic import Action, Program
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
+HASTE_POLL_S = 0.1
+HASTE_S = 3.0
+"""supervisord looks for the dead and starts them when something wakes it, else every second: after an action it is
+woken often."""
 RPC_TIMEOUT_S = 5.0
-CPU_ZONES = ("cpu-thermal", "cpu_thermal", "x86_pkg_temp", "soc-thermal")
-
-
-class Machine(Protocol):
-    """What can be read of the computer. None: not known here."""
-
-    def temperature_c(self) -> float | None: ...
-
-    def wifi_dbm(self) -> int | None: ...
-
-    def uptime_s(self) -> int: ...
-
-
-class LinuxMachine:
-    """Readings from /sys and /proc.
-
-    Args:
-        root: where /sys and /proc are found.
-    """
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._thermal = root / "sys/class/thermal"
-        self._wireless = root / "proc/net/wireless"
-        self._uptime = root / "proc/uptime"
-        self._zone = self._find_zone()
-
-    def temperature_c(self) -> float | None:
-        """Temperature of the processor, from a thermal zone's millidegrees."""
-        text = _read(self._zone / "temp") if self._zone else None
-        try:
-            value = int(text) / 1000 if text else None
-        except ValueError:
-            return None
-        return value if value is not None and -60.0 <= value <= 200.0 else None
-
-    def wifi_dbm(self) -> int | None:
-        """Signal level of the first wireless interface, the fourth column of /proc/net/wireless."""
-        for line in (_read(self._wireless) or "").splitlines()[2:]:
-            columns = line.split()
-            try:
-                level = round(float(columns[3]))
-            except (IndexError, ValueError):
-                continue
-            if -150 <= level <= 0:
-                return level
-        return None
-
-    def uptime_s(self) -> int:
-        """Seconds since the machine was started."""
-        return int(float((_read(self._uptime) or "0").split()[0]))
-
-    def _find_zone(self) -> Path | None:
-        zones = sorted(self._thermal.glob("thermal_zone*"))
-        for kind in CPU_ZONES:
-            for zone in zones:
-                if (_read(zone / "type") or "").strip() == kind:
-                    return zone
-        return zones[0] if zones else None
-
-
-def _read(path: Path) -> str | None:
-    """A small file of the kernel's; None where there is none, or the sensor behind it gives nothing."""
-    try:
-        return path.read_text()
-    except OSError:
-        return None
+MAX_TURN_S = 60.0
+"""One turn of the thread with a time limit for each of its calls ends within this."""
 
 
 class Supervisor(Protocol):
@@ -91,8 +33,8 @@ class Supervisor(Protocol):
     def programs(self) -> dict[str, Program]:
         """Every program. Raises OSError when supervisord does not answer."""
 
-    def kill(self, name: str) -> None:
-        """kill -9 of a program, which supervisord then starts again. Raises OSError."""
+    def carry_out(self, action: Action) -> None:
+        """Do it. Raises OSError: it was refused, or supervisord does not answer."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -126,25 +68,31 @@ class Supervisord:
     def programs(self) -> dict[str, Program]:
         programs: dict[str, Program] = {}
         for info in self._call(lambda: self._server.supervisor.getAllProcessInfo()):
-            running = info["statename"] == "RUNNING"
-            programs[info["name"]] = Program(running, int(info["pid"]), float(info["start"]))
+            programs[info["name"]] = Program(info["statename"], int(info["pid"]), float(info["start"]))
         return programs
 
-    def kill(self, name: str) -> None:
-        self._call(lambda: self._server.supervisor.signalProcess(name, "KILL"))
+    def carry_out(self, action: Action) -> None:
+        rpc = self._server.supervisor
+        match action.kind:
+            case "kill":
+                self._call(lambda: rpc.signalProcess(action.name, "KILL"))
+            case "stop":
+                self._call(lambda: rpc.stopProcess(action.name, False))
+            case "start":
+                self._call(lambda: rpc.startProcess(action.name, False))
 
     def _call(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except (xmlrpc.client.Error, http.client.HTTPException) as error:
+        except (xmlrpc.client.Error, http.client.HTTPException, ExpatError) as error:
             raise OSError(f"supervisord: {error}") from error
 
 
-Decide = Callable[[dict[str, Program]], list[str]]
+Decide = Callable[[dict[str, Program]], list[Action]]
 
 
 class SupervisorThread:
-    """Asks supervisord every second, off the bus's loop, and kills whom `decide` names.
+    """Asks supervisord every second, or when it is poked, off the bus's loop, and has it do what `decide` says.
 
     Args:
         decide: called in this thread with every program.
@@ -154,28 +102,53 @@ class SupervisorThread:
         self._supervisor = supervisor
         self._decide = decide
         self._period_s = period_s
-        self._stopping = threading.Event()
+        self._poked = threading.Event()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._reachable = True
+        self._haste_until = 0.0
+        self._turned_at = time.monotonic()
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopping.set()
+        """End after this turn, without waiting for it."""
+        self._stopping = True
+        self._poked.set()
+
+    def poke(self) -> None:
+        """Ask now. From any thread."""
+        self._poked.set()
+
+    def works(self) -> bool:
+        """Whether the thread is there, and turns."""
+        return self._thread.is_alive() and time.monotonic() - self._turned_at < MAX_TURN_S
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._period_s):
-            try:
+        while not self._stopping:
+            hasty = time.monotonic() < self._haste_until
+            self._poked.wait(min(HASTE_POLL_S, self._period_s) if hasty else self._period_s)
+            self._poked.clear()
+            self._turned_at = time.monotonic()
+            if not self._stopping:
                 self._turn()
-            except OSError as error:
-                if self._reachable:
-                    log.warning("supervisord cannot be asked, so nothing that hangs is restarted: %s", error)
-                self._reachable = False
 
     def _turn(self) -> None:
-        programs = self._supervisor.programs()
+        try:
+            programs = self._supervisor.programs()
+        except OSError as error:
+            if self._reachable:
+                log.warning("supervisord cannot be asked, so nothing that hangs is restarted: %s", error)
+            self._reachable = False
+            return
+        if not self._reachable:
+            log.info("supervisord answers again")
         self._reachable = True
-        for name in self._decide(programs):
-            log.warning("%s runs but does not beat: it is killed, and supervisord starts it again", name)
-            self._supervisor.kill(name)
+        for action in self._decide(programs):
+            self._haste_until = time.monotonic() + HASTE_S
+            log.warning("supervisord is asked to %s %s", action.kind, action.name)
+            try:
+                self._supervisor.carry_out(action)
+            except OSError as error:  # whatever is still due is asked for again in the next turn
+                log.warning("%s %s: %s", action.kind, action.name, error)

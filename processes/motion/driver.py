@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +14,7 @@ from hardware.errors import HardwareError
 from hardware.link import abandon_factory
 from hardware.motors import HBridgeMotors, MotorDriver
 from hardware.pins import Factory, close_factory, connected, pin_factory
-from hardware.servo import PulseServo, ServoDriver
+from hardware.servo import PulseServo, ServoDriver, servo_output
 
 
 class Body(Protocol):
@@ -62,11 +64,12 @@ def open_body(hardware: HardwareConfig) -> PinBody:
     HardwareError: the pins cannot be reached.
     """
     factory = pin_factory(hardware.pins)
+    servos = hardware.servos
     try:
         return PinBody(
             HBridgeMotors(hardware.motors, factory),
-            PulseServo(hardware.servos.pan, factory),
-            PulseServo(hardware.servos.tilt, factory),
+            PulseServo(servos.pan, servo_output(servos.pan, servos.board, factory)),
+            PulseServo(servos.tilt, servo_output(servos.tilt, servos.board, factory)),
             factory,
         )
     except HardwareError:
@@ -105,3 +108,40 @@ class LatchFile:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+class HeadFile:
+    """Where pan and tilt were sent last, in degrees, so that the next motion goes on from there."""
+
+    _FORMAT = struct.Struct("<2d")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> tuple[float, float]:
+        """Straight ahead where nothing is kept, or what is kept is no two angles.
+
+        Raises:
+            OSError: the disk does not give it.
+        """
+        try:
+            kept = self._path.read_bytes()
+        except FileNotFoundError:
+            return (0.0, 0.0)
+        if len(kept) != self._FORMAT.size:
+            return (0.0, 0.0)
+        pan_deg, tilt_deg = self._FORMAT.unpack(kept)
+        return (pan_deg, tilt_deg) if math.isfinite(pan_deg) and math.isfinite(tilt_deg) else (0.0, 0.0)
+
+    def write(self, pan_deg: float, tilt_deg: float) -> None:
+        """Keep it through the end of this process. It is not synced: that would take too long, fifty times a second.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(descriptor, self._FORMAT.pack(pan_deg, tilt_deg), 0)
+            os.ftruncate(descriptor, self._FORMAT.size)
+        finally:
+            os.close(descriptor)

@@ -18,20 +18,25 @@ class Release(Enum):
 
 
 class Axis:
-    """One servo. It is taken to stand at its centre until the first target.
+    """One servo. A servo cannot be asked where it stands: without knowing, it would jump with its first pulse.
 
     Args:
         limit_deg: targets are held within ± this.
         speed_deg_per_s: never turned faster.
         ease_s: time constant of slowing down before the target; 0: none.
         release_after_s: end the pulses after this long at rest; None: never.
+        start_deg: where it was left; a robot that never moved its head is taken to look straight ahead.
     """
 
     def __init__(
-        self, limit_deg: float, speed_deg_per_s: float, ease_s: float, release_after_s: float | None = None
+        self,
+        limit_deg: float,
+        speed_deg_per_s: float,
+        ease_s: float,
+        release_after_s: float | None = None,
+        start_deg: float = 0.0,
     ) -> None:
-        self.position_deg = 0.0
-        self.target_deg = 0.0
+        self.position_deg = self.target_deg = min(max(start_deg, -limit_deg), limit_deg)
         self._limit_deg = limit_deg
         self._speed_deg_per_s = speed_deg_per_s
         self._ease_s = ease_s

@@ -85,6 +85,7 @@ class Arbiter:
     def __init__(self, config: MotionConfig, *, emergency: bool = False) -> None:
         self.speeds = ZERO
         self.emergency = emergency
+        self.battery_critical = False
         self._config = config
         self._lease = Lease(config.deadman_s)
         self._target = ZERO
@@ -114,7 +115,7 @@ class Arbiter:
         """A driving command.
 
         Raises:
-            ContractError: MOTOR_FAULT, EMERGENCY_STOPPED, STALE_COMMAND or BUSY; nothing has changed by it.
+            ContractError: MOTOR_FAULT, EMERGENCY_STOPPED, LOW_BATTERY, STALE_COMMAND or BUSY; nothing changed by it.
         """
         sent_s = min(sent_s, now)
         self.on_tick(now)
@@ -126,6 +127,8 @@ class Arbiter:
                 "EMERGENCY_STOPPED",
                 "The emergency stop is on. Send `release` (POST /motor/release) when it is safe to drive again.",
             )
+        if self.battery_critical and (left, right) != ZERO:
+            raise ContractError("LOW_BATTERY", "The battery is all but empty: charge it before the robot drives again.")
         if now - sent_s >= self._config.deadman_s or sent_s <= self._void_until(origin):
             raise ContractError("STALE_COMMAND", "A stop came after this command was sent, or it is too old to obey.")
         self._lease.take(origin, sent_s, now)
@@ -160,6 +163,13 @@ class Arbiter:
 
     def on_guard_beat(self, sent_s: float) -> None:
         self._guard_s = max(self._guard_s, sent_s)
+
+    def on_battery(self, critical: bool | None) -> Speeds:
+        """What monitor says of the battery. None says nothing: what it said last holds, also when it is silent."""
+        if critical is None:
+            return self.speeds
+        self.battery_critical = critical
+        return self._halt() if critical else self.speeds
 
     def on_pins(self, trouble: str | None) -> Speeds:
         """The pins were reached (None) or lost; either way they begin at zero."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from bus.base import Bus
 from bus.codec import Message, Request
-from bus.messages import Beat, Fault, MotionState, Origin, SessionEnd
+from bus.messages import BatteryState, Beat, Fault, MotionState, Origin, SessionEnd
 from bus.runner import Context
-from bus.topics import COMMAND_TOPICS, DRIVER_GONE, FAULTS, GUARD_BEAT, MOTION_BEAT, MOTION_STATE
+from bus.topics import BATTERY_STATE, COMMAND_TOPICS, DRIVER_GONE, FAULTS, GUARD_BEAT, MOTION_BEAT, MOTION_STATE
 from contract.commands import Driven, Motor, Pointed, Servo
 from contract.errors import ContractError
 from hardware.config import ServosConfig, hardware_config
@@ -20,7 +20,7 @@ from hardware.link import Link, in_thread
 from hardware.priority import go_first
 from hardware.servo import ServoDriver
 from processes.motion.config import MotionConfig
-from processes.motion.driver import Body, LatchFile, open_body
+from processes.motion.driver import Body, HeadFile, LatchFile, open_body
 from processes.motion.head import Axis, Release
 from processes.motion.logic import ZERO, Arbiter, Lease, Speeds
 
@@ -39,6 +39,7 @@ class MotionService:
     Args:
         open_devices: opens the `Body`; may block.
         latch: where the emergency stop is kept.
+        head_file: where it is kept where the head looks.
         beside: runs what may block beside the loop.
     """
 
@@ -49,16 +50,19 @@ class MotionService:
         servos: ServosConfig,
         open_devices: Callable[[], Body],
         latch: LatchFile,
+        head_file: HeadFile,
         beside: Callable[[Callable[[], None]], None] = in_thread,
     ) -> None:
         self._bus = bus
         self._latch = latch
+        self._head_file = head_file
         self._beside = beside
         self.arbiter = Arbiter(config, emergency=latch.is_set())
         self._head_lease = Lease(config.deadman_s)
         head = config.head
-        self.pan = Axis(servos.pan.limit_deg, head.pan_deg_per_s, head.ease_s, head.release_after_s)
-        self.tilt = Axis(servos.tilt.limit_deg, head.tilt_deg_per_s, head.ease_s, head.release_after_s)
+        pan_deg, tilt_deg = self._kept_head()
+        self.pan = Axis(servos.pan.limit_deg, head.pan_deg_per_s, head.ease_s, head.release_after_s, pan_deg)
+        self.tilt = Axis(servos.tilt.limit_deg, head.tilt_deg_per_s, head.ease_s, head.release_after_s, tilt_deg)
         self._link: Link[Body] = Link(
             open_devices, bus.call_soon, bus.call_later, self._pins_up, self._pins_down, beside
         )
@@ -79,6 +83,7 @@ class MotionService:
             bus.serve(COMMAND_TOPICS[command], handler)
         bus.serve(DRIVER_GONE, self._driver_gone)
         bus.subscribe(GUARD_BEAT, self._guard_beat)
+        bus.subscribe(BATTERY_STATE, self._battery)
         bus.every(1 / config.tick_hz, self._tick)
         bus.every(CHECK_PINS_S, self._link.check)
         self._link.open()
@@ -149,6 +154,10 @@ class MotionService:
     def _guard_beat(self, message: Message[Beat]) -> None:
         self.arbiter.on_guard_beat(message.sent_ns / 1e9)
 
+    def _battery(self, message: Message[BatteryState]) -> None:
+        self.arbiter.on_battery(message.value.critical)
+        self._apply(self.arbiter.speeds)
+
     def _tick(self) -> None:
         now = self._bus.now()
         self._apply(self.arbiter.on_tick(now))
@@ -192,11 +201,32 @@ class MotionService:
         body = self._link.devices
         if body is None:
             return
+        before = (self.pan.position_deg, self.tilt.position_deg)
         try:
             _turn(body.pan, self.pan.on_tick(now))
             _turn(body.tilt, self.tilt.on_tick(now))
         except HardwareError as error:
             self._link.lost(error)
+        if before != (self.pan.position_deg, self.tilt.position_deg):
+            self._keep_head()
+
+    def _kept_head(self) -> tuple[float, float]:
+        try:
+            return self._head_file.read()
+        except OSError as error:
+            self._head_not_kept(error)
+            return (0.0, 0.0)
+
+    def _keep_head(self) -> None:
+        try:
+            self._head_file.write(self.pan.position_deg, self.tilt.position_deg)
+        except OSError as error:
+            self._head_not_kept(error)
+
+    def _head_not_kept(self, error: OSError) -> None:
+        if not self._bus.counters["motion.head_not_kept"]:  # said once, not fifty times a second
+            log.error("where the head looks is not kept on disk, and it may jump after a restart: %s", error)
+        self._bus.counters["motion.head_not_kept"] += 1
 
     # -- the pins ---------------------------------------------------------------------------------
 
@@ -277,5 +307,6 @@ def build(context: Context) -> None:
         hardware.servos,
         lambda: open_body(hardware),
         LatchFile(context.data_dir / "emergency_stop"),
+        HeadFile(context.data_dir / "head"),
     )
     context.on_stop(service.close)

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 PositiveS = Annotated[float, Meta(gt=0.0, le=10.0)]
+Amps = Annotated[float, Meta(gt=0.0, le=100.0)]
 DegPerS = Annotated[float, Meta(gt=0.0, le=3600.0)]
 
 
@@ -31,5 +32,16 @@ class SimulatorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """From the chute to the beam."""
     beam_s: PositiveS = 0.04
     """How long a falling treat breaks the beam."""
+    battery_pct: Annotated[float, Meta(ge=0.0, le=100.0)] = 80.0
+    """Charge of the battery at the start."""
+    battery_ah: Annotated[float, Meta(ge=0.1, le=100.0)] = 5.0
+    """How much it holds when it is full."""
+    computer_w: Annotated[float, Meta(ge=0.0, le=100.0)] = 6.0
+    """What the computer and the camera take, all the time."""
+    motor_amps: Amps = 1.2
+    """A motor at full duty, driving along."""
+    stall_amps: Amps = 5.0
+    """A motor at full duty that stands still."""
+    charger_amps: Amps = 2.0
     unjam_s: PositiveS = 0.15
     """How long a jammed carousel must be turned backwards to come free."""

@@ -10,6 +10,8 @@ from enum import Enum, IntEnum
 
 import pigpio
 
+from processes.simulator.pca9685 import Pca9685
+
 PINS = 54
 USER_PINS = 32
 LEVEL_MASK = 0xFFFFFFFF
@@ -152,10 +154,11 @@ class Pin:
 
 
 class GpioBank:
-    """All pins. `levels` is the bit mask of GPIO 0–31, kept up to date."""
+    """All pins. `levels` is the bit mask of GPIO 0–31, kept up to date; `servo_board` hangs on I²C, if one does."""
 
     def __init__(self) -> None:
         self.pins = [Pin(gpio) for gpio in range(PINS)]
+        self.servo_board: Pca9685 | None = None
         self.levels = 0
         for gpio in range(USER_PINS):
             self.refresh(gpio)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bus.messages import (
     MachineState,
+    SimulatedBattery,
     SimulatedBeam,
     SimulatedCarousel,
     SimulatedFault,
@@ -21,20 +22,47 @@ from bus.messages import (
     SimulatedPin,
     SimulatedServos,
 )
-from hardware.config import SPI_GPIOS, HardwareConfig, MotorsConfig, ServoConfig, WheelConfig, wheel_pins
+from hardware.config import (
+    SPI_GPIOS,
+    CarouselConfig,
+    HardwareConfig,
+    MotorsConfig,
+    ServoConfig,
+    WheelConfig,
+    uses_servo_board,
+    wheel_pins,
+)
 from hardware.servo import us_to_deg
 from hardware.ws2812 import Rgb, decode
+from processes.simulator.ads1115 import Ads1115
+from processes.simulator.battery import Battery
 from processes.simulator.config import SimulatorConfig
 from processes.simulator.gpio import SPI_CHIP_SELECTS, GpioBank, Mode
+from processes.simulator.pca9685 import Pca9685
 
 HEADER_PINS = range(2, 28)
 MAX_EDGES = 1024
 """Level changes that may wait to be taken."""
 SERVO_FRAME_HZ = (40.0, 330.0)
-SERVO_PULSE_US = (400.0, 2600.0)
-"""A servo takes no notice of pulses that come at another rate, or have another width."""
+SERVO_PULSE_US = (395.0, 2605.0)
+"""A servo takes no notice of pulses that come at another rate, or have another width than 400 to 2600 µs, about."""
 FULL_SPEED_US = 500.0
 """A continuous servo turns no faster beyond this distance from its middle."""
+CHANNEL_W = 0.1
+"""A colour of a WS2812 pixel at its brightest: 20 mA of 5 V."""
+TUBE_W = 1.0
+CONVERTED = 0.85
+"""The share of the battery's power that comes out of the 5 V supply."""
+
+
+class I2cChip(Protocol):
+    """What hangs on the I²C bus. A word is two bytes in one transaction, the first one being the low one."""
+
+    def read(self, register: int) -> int: ...
+
+    def read_word(self, register: int) -> int: ...
+
+    def write(self, register: int, data: bytes) -> None: ...
 
 
 class Edge(NamedTuple):
@@ -63,6 +91,11 @@ class Wheel:
         in1, in2, enable = duties
         return self._sign * (in1 - in2) * enable
 
+    def amps(self, bank: GpioBank, world: SimulatorConfig) -> float:
+        """What it takes from the battery: the H-bridge passes the motor's current on for the duty's share of time."""
+        duty = self.duty(bank)
+        return abs(duty) * (world.motor_amps * abs(self.speed) + world.stall_amps * abs(duty - self.speed))
+
     def advance(self, bank: GpioBank, elapsed_s: float) -> None:
         duty = self.duty(bank)
         self.speed = duty + (self.speed - duty) * math.exp(-elapsed_s / self._lag_s)
@@ -77,7 +110,7 @@ class Head:
         self.deg = 0.0
 
     def pulse_us(self, bank: GpioBank) -> float | None:
-        return servo_pulse_us(bank, self._servo.gpio)
+        return servo_pulse_us(bank, self._servo)
 
     def advance(self, bank: GpioBank, elapsed_s: float) -> None:
         us = self.pulse_us(bank)
@@ -88,13 +121,19 @@ class Head:
         self.deg += min(max(target - self.deg, -step), step)
 
 
-def servo_pulse_us(bank: GpioBank, gpio: int) -> float | None:
-    """The pulse that a servo on this pin takes notice of, in µs."""
-    pin = bank.pins[gpio]
-    us = pin.pulse_us
+def servo_pulse_us(bank: GpioBank, servo: ServoConfig | CarouselConfig) -> float | None:
+    """The pulse that a servo takes notice of where it is wired, in µs."""
+    if servo.driver == "pca9685":
+        assert servo.channel is not None
+        if bank.servo_board is None:
+            return None
+        us, hz = bank.servo_board.pulse_us(servo.channel), bank.servo_board.frequency_hz
+    else:
+        assert servo.gpio is not None
+        us, hz = bank.pins[servo.gpio].pulse_us, bank.pins[servo.gpio].frequency_hz
     slowest, fastest = SERVO_FRAME_HZ
     narrowest, widest = SERVO_PULSE_US
-    if us is None or not slowest <= pin.frequency_hz <= fastest or not narrowest <= us <= widest:
+    if us is None or not slowest <= hz <= fastest or not narrowest <= us <= widest:
         return None
     return us
 
@@ -127,7 +166,7 @@ class Carousel:
 
     def deg_per_s(self, bank: GpioBank) -> float:
         """How fast the servo would turn a free wheel; forwards is positive."""
-        us = servo_pulse_us(bank, self._config.gpio)
+        us = servo_pulse_us(bank, self._config)
         off_us = 0.0 if us is None else us - self._config.stop_us
         if abs(off_us) <= self._world.carousel_deadband_us:
             return 0.0
@@ -176,7 +215,10 @@ class Machine:
     """Everything behind the pins. `now` is any monotonic clock, in seconds; every call first lets time pass to it."""
 
     def __init__(self, hardware: HardwareConfig, world: SimulatorConfig, now: float) -> None:
+        board = hardware.servos.board
         self.bank = GpioBank()
+        if uses_servo_board(hardware):
+            self.bank.servo_board = Pca9685(board.oscillator_hz)
         self.edges_dropped = 0
         self.garbled_frames = 0
         self._hardware = hardware
@@ -187,6 +229,9 @@ class Machine:
         self._pan = Head(hardware.servos.pan, world.servo_slew_deg_per_s)
         self._tilt = Head(hardware.servos.tilt, world.servo_slew_deg_per_s)
         self._carousel = Carousel(hardware, world)
+        self.battery = Battery(hardware.battery.cells, world)
+        self.battery_adc = Ads1115(self._adc_input_v) if hardware.battery.fitted else None
+        self._battery_adc_dead = False
         self._broken: deque[tuple[float, float]] = deque(maxlen=256)  # when falling treats break the beam: from, to
         self._beam_blocked = False
         self._beam_dead = False
@@ -206,6 +251,9 @@ class Machine:
             return
         for part in (self._left, self._right, self._pan, self._tilt):
             part.advance(self.bank, elapsed_s)
+        self.battery.advance(self._drawn_amps(), elapsed_s)
+        if self.battery_adc is not None:
+            self.battery_adc.advance(now)
         for fell_s in self._carousel.advance(self.bank, elapsed_s):
             begins = start + fell_s + self._world.fall_s
             self._broken.append((begins, begins + self._world.beam_s))
@@ -239,6 +287,18 @@ class Machine:
         edges = list(self._edges)
         self._edges.clear()
         return edges
+
+    # -- the battery ------------------------------------------------------------------------------
+
+    def _drawn_amps(self) -> float:
+        motors = self._left.amps(self.bank, self._world) + self._right.amps(self.bank, self._world)
+        tube_w = TUBE_W * self.bank.pins[self._hardware.leds.tube_gpio].duty
+        lights_w = CHANNEL_W * sum(map(sum, self._pixels)) / 255 + tube_w
+        return motors + (self._world.computer_w + lights_w) / CONVERTED / max(self.battery.volts, 1.0)
+
+    def _adc_input_v(self, channel: int) -> float:
+        battery = self._hardware.battery
+        return self.battery.volts / battery.factor if channel == battery.channel else 0.0
 
     # -- the beam ---------------------------------------------------------------------------------
 
@@ -275,6 +335,15 @@ class Machine:
             return
         self._pixels[: len(pixels)] = pixels
 
+    # -- I²C --------------------------------------------------------------------------------------
+
+    def i2c_chip(self, bus: int, address: int) -> I2cChip | None:
+        """What answers at an address; None where nothing does."""
+        board, battery = self._hardware.servos.board, self._hardware.battery
+        if (bus, address) == (battery.i2c_bus, battery.address):
+            return None if self._battery_adc_dead else self.battery_adc
+        return self.bank.servo_board if (bus, address) == (board.i2c_bus, board.address) else None
+
     # -- for people and tests ---------------------------------------------------------------------
 
     def apply(self, fault: SimulatedFault) -> None:
@@ -287,11 +356,17 @@ class Machine:
             self._beam_dead = fault.beam_dead
         if fault.refill is not None:
             self._carousel.refill(fault.refill)
+        if fault.battery_pct is not None:
+            self.battery.set_pct(fault.battery_pct)
+        if fault.charging is not None:
+            self.battery.charging = fault.charging
+        if fault.battery_adc_dead is not None:
+            self._battery_adc_dead = fault.battery_adc_dead
         self._hold_beam(self._now)
 
     def snapshot(self, clients: int = 0) -> MachineState:
         """The machine as of the last `advance`. `clients` is how many programs hold its pins."""
-        bank, carousel = self.bank, self._carousel
+        bank, carousel, pixels = self.bank, self._carousel, self._shown()
         return MachineState(
             pins={str(gpio): self._pin(gpio) for gpio in HEADER_PINS},
             motors=SimulatedMotors(self._motor(self._left), self._motor(self._right)),
@@ -311,12 +386,32 @@ class Machine:
             ),
             beam=SimulatedBeam(broken=self._beam_broken(self._now)),
             leds=SimulatedLeds(
-                pixels=list(self._pixels),
-                lit=sum(pixel != (0, 0, 0) for pixel in self._pixels),
+                pixels=pixels,
+                lit=sum(pixel != (0, 0, 0) for pixel in pixels),
                 tube=round(bank.pins[self._hardware.leds.tube_gpio].duty, 4),
             ),
             clients=clients,
+            battery=SimulatedBattery(
+                volts=round(self.battery.volts, 2),
+                amps=round(self.battery.amps, 1) + 0.0,
+                charge_pct=round(self.battery.pct, 1),
+                charging=self.battery.charging,
+            ),
         )
+
+    def _shown(self) -> list[Rgb]:
+        """The colours of the strip, or of the RGB LED, each of whose legs shines against the common one."""
+        leds = self._hardware.leds
+        if leds.driver == "strip":
+            return list(self._pixels)
+        red, green, blue = (self._shines(gpio) for gpio in (leds.rgb.red, leds.rgb.green, leds.rgb.blue))
+        return [(red, green, blue)]
+
+    def _shines(self, gpio: int) -> int:
+        pin = self.bank.pins[gpio]
+        if pin.mode is Mode.INPUT:
+            return 0
+        return round(255 * (pin.duty if self._hardware.leds.rgb.common == "cathode" else 1 - pin.duty))
 
     def _pin(self, gpio: int) -> SimulatedPin:
         pin = self.bank.pins[gpio]

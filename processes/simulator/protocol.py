@@ -12,7 +12,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pigpio
 
@@ -33,6 +33,10 @@ SPI_SLOTS = 32
 SPI_CHANNELS = 2
 SPI_BAUD = (32_000, 125_000_000)
 SPI_AUXILIARY = 1 << 8
+I2C_SLOTS = 512
+I2C_BUSES = 2
+MAX_I2C_ADDRESS = 0x7F
+MAX_I2C_BLOCK = 32
 PIGPIO_VERSION = 79
 PI_BAD_PATHNAME = -23
 HARDWARE_REVISION = 0xC03115
@@ -66,6 +70,12 @@ class Command(IntEnum):
     PRRG = 24
     PIGPV = 26
     TRIG = 37
+    I2CO = 54
+    I2CC = 55
+    I2CRB = 61
+    I2CWB = 62
+    I2CRW = 63
+    I2CWI = 68
     SPIO = 71
     SPIC = 72
     SPIR = 73
@@ -136,6 +146,7 @@ class Daemon:
         self._clients: set[Client] = set()
         self._notifications: Notifications[Client] = Notifications(machine.bank)
         self._spi: set[int] = set()  # as in pigpiod, handles outlive the client that opened them
+        self._i2c: dict[int, tuple[int, int]] = {}  # handle: bus and address
         self._handlers: dict[int, Handler] = {
             **self._pin_handlers(),
             Command.TICK: lambda call: tick_us(call.now),
@@ -146,6 +157,12 @@ class Daemon:
             Command.NB: lambda call: self._notify_begin(call.p1, call.p2, call.now),
             Command.NP: lambda call: self._notify_begin(call.p1, 0, call.now),
             Command.NC: self._notify_close,
+            Command.I2CO: self._i2c_open,
+            Command.I2CC: self._i2c_close,
+            Command.I2CRB: lambda call: self._i2c_read(call, "read"),
+            Command.I2CRW: lambda call: self._i2c_read(call, "read_word"),
+            Command.I2CWB: lambda call: self._i2c_write(call, call.extension[:1] if call.word <= 0xFF else b""),
+            Command.I2CWI: lambda call: self._i2c_write(call, call.extension),
             Command.SPIO: self._spi_open,
             Command.SPIC: self._spi_close,
             Command.SPIR: self._spi_read,
@@ -328,3 +345,45 @@ class Daemon:
         if call.p1 not in self._spi:
             return int(pigpio.PI_BAD_HANDLE)
         return bytes(call.p2) if call.p2 <= MAX_EXTENSION else int(pigpio.PI_BAD_SPI_COUNT)
+
+    # -- I²C --------------------------------------------------------------------------------------
+
+    def _i2c_open(self, call: Call) -> int:
+        bus, address = call.p1, call.p2
+        if bus >= I2C_BUSES:
+            return int(pigpio.PI_BAD_I2C_BUS)
+        if address > MAX_I2C_ADDRESS:
+            return int(pigpio.PI_BAD_I2C_ADDR)
+        if call.word:
+            return int(pigpio.PI_BAD_FLAGS)
+        free = next((handle for handle in range(I2C_SLOTS) if handle not in self._i2c), None)
+        if free is None:
+            return int(pigpio.PI_NO_HANDLE)
+        self._i2c[free] = (bus, address)
+        return free
+
+    def _i2c_close(self, call: Call) -> int:
+        return int(pigpio.PI_BAD_HANDLE) if self._i2c.pop(call.p1, None) is None else 0
+
+    def _i2c_read(self, call: Call, how: Literal["read", "read_word"]) -> int:
+        where, register = self._i2c.get(call.p1), call.p2
+        if where is None:
+            return int(pigpio.PI_BAD_HANDLE)
+        if register > 0xFF:
+            return int(pigpio.PI_BAD_PARAM)
+        chip = self.machine.i2c_chip(*where)
+        if chip is None:
+            return int(pigpio.PI_I2C_READ_FAILED)
+        return chip.read(register) if how == "read" else chip.read_word(register)
+
+    def _i2c_write(self, call: Call, data: bytes) -> int:
+        where, register = self._i2c.get(call.p1), call.p2
+        if where is None:
+            return int(pigpio.PI_BAD_HANDLE)
+        if register > 0xFF or not 1 <= len(data) <= MAX_I2C_BLOCK:
+            return int(pigpio.PI_BAD_PARAM)
+        chip = self.machine.i2c_chip(*where)
+        if chip is None:
+            return int(pigpio.PI_I2C_WRITE_FAILED)
+        chip.write(register, data)
+        return 0

@@ -34,9 +34,9 @@ def test_a_publication_comes_back_as_it_was() -> None:
 
 def test_a_request_comes_back_as_it_was() -> None:
     origin = Origin("cloud", "s1", "u1", "driver")
-    topic, nonce, fields = codec.request_header(a_request(origin=origin))
-    request = codec.decode_request(topic, fields)
-    assert (topic, nonce) == (MOTOR, 9)
+    topic, envelope = codec.request_envelope(a_request(origin=origin))
+    request = codec.decode_request(topic, envelope)
+    assert (topic, request.nonce) == (MOTOR, 9)
     assert (request.body, request.id, request.deadline_ns, request.origin) == (
         commands.Motor(0.5, -0.5),
         "id-1",
@@ -47,7 +47,8 @@ def test_a_request_comes_back_as_it_was() -> None:
 
 def test_replies_and_errors_come_back_as_they_were() -> None:
     reply = codec.decode_reply(codec.encode_reply(4, commands.Dispensed(3, True)))
-    assert (reply.nonce, reply.payload, reply.error) == (4, {"remaining": 3, "confirmed": True}, None)
+    assert (reply.nonce, reply.error) == (4, None)
+    assert codec.decode_payload(commands.Dispensed, reply.payload) == commands.Dispensed(3, True)
     refused = codec.decode_reply(codec.encode_reply(5, ContractError("EMPTY", "No treats.", retry_after_s=2.0)))
     assert refused.error is not None
     assert (refused.error.code, refused.error.message, refused.error.retry_after_s) == ("EMPTY", "No treats.", 2.0)
@@ -57,9 +58,9 @@ def test_replies_and_errors_come_back_as_they_were() -> None:
 def test_a_value_that_is_no_speed_is_refused(value: Any) -> None:
     fields = msgpack.unpackb(a_request())
     fields[-1] = {"left": value, "right": 0.0}
-    topic, _, header = codec.request_header(msgpack.packb(fields))
+    topic, envelope = codec.request_envelope(msgpack.packb(fields))
     with pytest.raises(ContractError, match="INVALID_PARAMETER"):
-        codec.decode_request(topic, header)
+        codec.decode_request(topic, envelope)
 
 
 def test_another_version_of_a_type_is_refused() -> None:
@@ -69,7 +70,7 @@ def test_another_version_of_a_type_is_refused() -> None:
     fields = msgpack.unpackb(raw.partition(b"\0")[2])
     fields[1] ^= 1
     with pytest.raises(MalformedMessage, match="another version"):
-        codec.decode_publication(topics.MOTION_BEAT, codec.prefix(topics.MOTION_BEAT) + msgpack.packb(fields))
+        codec.decode_publication(topics.MOTION_BEAT, topics.MOTION_BEAT.prefix + msgpack.packb(fields))
 
 
 def test_an_oversize_message_is_refused_before_it_is_sent_and_when_it_comes() -> None:
@@ -83,9 +84,9 @@ def test_an_oversize_message_is_refused_before_it_is_sent_and_when_it_comes() ->
 def _decode_all(raw: bytes) -> None:
     for decode in (
         codec.decode_reply,
-        codec.request_header,
+        codec.request_envelope,
         lambda data: codec.decode_publication(topics.MOTION_BEAT, data),
-        lambda data: codec.decode_publication(topics.MOTION_BEAT, codec.prefix(topics.MOTION_BEAT) + data),
+        lambda data: codec.decode_publication(topics.MOTION_BEAT, topics.MOTION_BEAT.prefix + data),
     ):
         try:
             result = decode(raw)
@@ -93,8 +94,8 @@ def _decode_all(raw: bytes) -> None:
             continue
         if isinstance(result, tuple):
             try:
-                codec.decode_request(result[0], result[2])
-            except (MalformedMessage, ContractError):
+                codec.decode_request(*result)
+            except ContractError:
                 continue
 
 

@@ -286,6 +286,43 @@ def test_what_was_asked_of_an_absent_server_is_not_carried_out_when_it_comes(wor
     assert done == [0.75]
 
 
+def test_what_a_server_had_not_answered_when_it_ended_is_unavailable_at_once(world: World) -> None:
+    motion, lan = world.bus("motion"), world.bus("local_api")
+    begun: list[Future[Any]] = []
+
+    def drive(request: Request[Any]) -> Future[Any]:
+        begun.append(Future())
+        return begun[-1]
+
+    motion.serve(MOTOR, drive)
+    world.start(motion)
+    world.start(lan)
+    asked = [ask(lan, timeout_s=3600.0) for _ in range(3)]
+    world.until(lambda: len(begun) == 3)
+    world.kill(motion)
+    world.until(lambda: all(future.done() for future in asked))
+    for future in asked:
+        with pytest.raises(ContractError, match=r"motion ended before it answered motion/motor"):
+            future.result()
+    assert lan.counters["bus.unanswered"] == 3
+
+
+def test_what_waits_for_a_server_that_ended_is_carried_out_by_its_successor(world: World) -> None:
+    motion, lan = world.bus("motion"), world.bus("local_api")
+    motion.serve(MOTOR, lambda request: commands.Driven(0, 0))
+    world.start(motion)
+    world.start(lan)
+    first = ask(lan)
+    world.until(first.done)
+    world.kill(motion)
+    successor = world.bus("motion")
+    successor.serve(MOTOR, lambda request: commands.Driven(1, 1))
+    world.start(successor)
+    later = ask(lan, timeout_s=PATIENCE_S)
+    world.until(later.done)
+    assert later.result() == commands.Driven(1, 1)
+
+
 def test_a_repeated_id_is_answered_from_memory(world: World) -> None:
     dispenser, lan = world.bus("dispenser"), world.bus("local_api")
     given: list[str | None] = []

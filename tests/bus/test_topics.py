@@ -5,9 +5,13 @@ from __future__ import annotations
 import configparser
 import importlib.util
 from pathlib import Path
+from typing import Any
 
-from bus.topics import COMMAND_TOPICS, EVENTS, FAULTS, HEARTBEATS, PROCESSES, TOPICS, Kind
+import pytest
+
+from bus.topics import COMMAND_TOPICS, EVENTS, FAULTS, HEARTBEATS, PROCESSES, TOPICS, Kind, Topic
 from contract.commands import COMMANDS
+from contract.validate import loose_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,9 +41,8 @@ def test_every_topic_belongs_to_a_process() -> None:
 
 def test_no_topic_is_the_beginning_of_another() -> None:
     """A ZeroMQ subscription matches by prefix; the zero byte behind the name keeps them apart."""
-    from bus import codec
 
-    prefixes = [codec.prefix(topic) for topic in TOPICS.values()]
+    prefixes = [topic.prefix for topic in TOPICS.values()]
     assert not [(a, b) for a in prefixes for b in prefixes if a is not b and b.startswith(a)]
 
 
@@ -56,3 +59,9 @@ def test_every_command_of_a_process_that_is_there_has_its_topic() -> None:
 def test_every_process_beats_and_may_speak() -> None:
     for table in (HEARTBEATS, EVENTS, FAULTS):
         assert set(table) == set(PROCESSES)
+
+
+@pytest.mark.parametrize("topic", TOPICS.values(), ids=lambda topic: topic.name)
+def test_every_number_in_a_message_has_bounds_or_is_looked_at(topic: Topic[Any]) -> None:
+    for type_ in (topic.payload, topic.reply):
+        assert set(loose_fields(type_)) <= {"data", "value", "frame"}, "give the number its bounds"

@@ -66,3 +66,9 @@ def test_it_prints_the_machine_and_puts_faults_into_it(data: Path, capsys: pytes
     carousel = json.loads(capsys.readouterr().out)["carousel"]
     assert (carousel["jammed"], carousel["treats_left"]) == (True, 9)
     assert main(["sim", "--data", str(data), "--refill", "-1"]) == 1
+    capsys.readouterr()
+    assert main(["sim", "--data", str(data), "--battery", "7", "--charging", "on"]) == 0
+    battery = json.loads(capsys.readouterr().out)["battery"]
+    assert (round(battery["charge_pct"]), battery["charging"]) == (7, True)
+    assert main(["sim", "--data", str(data), "--battery", "101"]) == 1
+    assert "0 to 100 %" in capsys.readouterr().err

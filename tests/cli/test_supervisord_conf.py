@@ -46,6 +46,34 @@ def test_everything_that_a_program_writes_is_bounded(conf: configparser.ConfigPa
         assert section["stdout_logfile_backups"] == "2"
 
 
+def test_supervisords_own_log_is_bounded(conf: configparser.ConfigParser) -> None:
+    assert conf["supervisord"]["logfile_maxbytes"] == "1MB"
+    assert conf["supervisord"]["logfile_backups"] == "2"
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_every_program_comes_back_whatever_ended_it(conf: configparser.ConfigParser, name: str) -> None:
+    """The simulator alone may end: where real pins are configured it has nothing to do."""
+    section = conf[f"program:{name}"]
+    assert section["autorestart"] == ("unexpected" if name == "simulator" else "true")
+    assert int(section["startretries"]) >= 100_000
+    assert (section["stopsignal"], section["stopasgroup"], section["killasgroup"]) == ("TERM", "true", "true")
+
+
+def test_the_pins_are_there_before_those_who_drive_them_and_what_is_seen_from_outside_comes_last(
+    conf: configparser.ConfigParser,
+) -> None:
+    by_priority = sorted(programs(conf), key=lambda name: int(conf[f"program:{name}"]["priority"]))
+    assert by_priority[:3] == ["simulator", "guard", "motion"]
+    assert by_priority[-1] == "local_api"
+    assert len({conf[f"program:{name}"]["priority"] for name in programs(conf)}) == len(by_priority)
+
+
+def test_a_monitor_that_keeps_dying_is_slowed_down_by_supervisord_itself(conf: configparser.ConfigParser) -> None:
+    """Monitor holds what crashes in a loop, and nobody holds monitor."""
+    assert int(conf["program:monitor"]["startsecs"]) > int(conf["program:camera"]["startsecs"])
+
+
 def test_supervisord_accepts_the_table_also_with_spaces_in_its_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

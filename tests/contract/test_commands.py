@@ -22,8 +22,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "led": {"pattern": "rainbow"},
     "audio": {"file": "good_dog.mp3"},
     "audio_volume": {"level": 100},
+    "treat_refill": {"count": 60},
     "mode": {"mode": "guardian"},
     "mission_start": {"mission_id": "sit-1"},
+    "mission_get": {"mission_id": "sit-1"},
     "mission_stop": {"mission_id": "sit-1"},
 }
 BAD: list[dict[str, Any]] = [
@@ -51,6 +53,9 @@ BAD: list[dict[str, Any]] = [
     {"command": "audio_volume", "level": 101},
     {"command": "mode", "mode": "party"},
     {"command": "mission_start", "mission_id": "two words"},
+    {"command": "treat_refill"},
+    {"command": "treat_refill", "count": -1},
+    {"command": "treat_refill", "count": 1.5},
     {"command": "treat", "id": ""},
     {"command": "treat", "id": "x" * 200},
     {"command": "treat", "id": 1.5},

@@ -119,7 +119,16 @@ def test_an_event_keeps_its_data_and_leaves_out_what_it_has_not() -> None:
 
 
 def test_the_data_of_events_is_typed() -> None:
-    assert set(EVENT_DATA) == {"detection", "status", "treat", "mission", "error", "device_status"}
+    assert set(EVENT_DATA) == {
+        "detection",
+        "status",
+        "treat",
+        "mission",
+        "mode",
+        "alert",
+        "error",
+        "device_status",
+    }
     assert convert(EVENT_DATA["status"], {"battery": None}) == Status()
     assert convert(EVENT_DATA["device_status"], {"device_id": "w", "is_online": True}) == DeviceStatus(
         device_id="w", is_online=True

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta, Struct
 
 from contract.commands import Led, Motor, Servo
 from contract.errors import STATUS_OF_CODE, ContractError, ErrorReply
 from contract.rest import LedColorBody, Login, Register, TurnRequest
-from contract.validate import accepted, convert, decode, decode_json, encode
+from contract.validate import accepted, convert, decode, decode_json, encode, loose_fields
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -131,3 +132,24 @@ def test_an_error_code_that_is_not_in_the_table_is_a_bug() -> None:
     with pytest.raises(ValueError, match="STATUS_OF_CODE"):
         ContractError("OOPS", "…")
     assert set(STATUS_OF_CODE.values()) <= {400, 401, 403, 404, 405, 409, 413, 429, 500, 503}
+
+
+class Loose(Struct):
+    bounded: Annotated[float, Meta(ge=0.0, le=1.0)]
+    half_bounded: Annotated[float, Meta(ge=0.0)] | None
+    free: list[float]
+    anything: dict[str, Any]
+    word: str
+
+
+class Nesting(Struct):
+    inner: list[Loose]
+
+
+def test_the_fields_that_can_hold_a_nan_are_found() -> None:
+    assert loose_fields(Loose) == ("half_bounded", "free", "anything")
+
+
+def test_a_number_without_bounds_inside_a_field_is_named() -> None:
+    with pytest.raises(TypeError, match=r"Nesting\.inner: a number in Loose has no bounds"):
+        loose_fields(Nesting)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -142,11 +141,3 @@ def test_a_daemon_that_answers_late_is_never_listened_to_again(
     # Its late answer would be taken for the answer to this.
     assert not connected(factory)
     drop(factory)
-
-
-def test_lgpio_that_is_not_installed_is_a_readable_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "lgpio", None)  # as if it were not there
-    monkeypatch.delitem(sys.modules, "gpiozero.pins.lgpio", raising=False)
-
-    with pytest.raises(HardwareError, match="lgpio is not installed: install the extra 'pi'"):
-        pin_factory(PinsConfig(factory="lgpio"))

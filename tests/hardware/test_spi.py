@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-
 import pytest
 from gpiozero import DigitalInputDevice
 
 from bus.messages import SimulatedFault
-from hardware.config import LedsConfig
+from hardware.config import LedsConfig, PinsConfig
 from hardware.errors import HardwareError
 from hardware.pins import Factory, close_factory, pin_factory
-from hardware.spi import LgpioSpi, PigpioSpi, SpiPixels, pixel_driver
+from hardware.spi import PigpioSpi, pixel_driver
 from hardware.ws2812 import Rgb, encode
 from processes.simulator.local import LocalSimulator
+from tests.hardware import lgpio_standin
 
 LEDS = LedsConfig(brightness=1.0)
 
@@ -83,24 +81,21 @@ def test_handles_that_killed_owners_left_open_are_taken_back(simulated: LocalSim
     assert simulated.state().leds.lit == 1
 
 
-def test_on_a_pi_5_the_bytes_go_through_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[object, ...]] = []
-    lgpio = ModuleType("lgpio")
-    lgpio.error = type("error", (Exception,), {})  # type: ignore[attr-defined]
-    lgpio.spi_open = lambda *args: calls.append(("open", *args)) or 3  # type: ignore[attr-defined,func-returns-value]
-    lgpio.spi_write = lambda *args: calls.append(("write", *args))  # type: ignore[attr-defined]
-    lgpio.spi_close = lambda *args: calls.append(("close", *args))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lgpio", lgpio)
+@pytest.mark.parametrize("spi_bus", [0, 3])
+def test_on_a_pi_5_the_bytes_go_through_the_kernel(monkeypatch: pytest.MonkeyPatch, spi_bus: int) -> None:
+    board = lgpio_standin.install(monkeypatch, {0: 54})
+    factory = pin_factory(PinsConfig(factory="lgpio"))
 
-    strip = SpiPixels(LedsConfig(pixels=2, brightness=1.0), LgpioSpi(2_400_000))
+    strip = pixel_driver(LedsConfig(pixels=2, brightness=1.0, spi_bus=spi_bus), factory)
     strip.show([(1, 2, 3)])
     strip.close()
+    close_factory(factory)
 
     dark = encode([(0, 0, 0)] * 2)
-    assert calls == [
-        ("open", 0, 0, 2_400_000, 0),
-        ("write", 3, dark),
-        ("write", 3, encode([(1, 2, 3), (0, 0, 0)])),
-        ("write", 3, dark),
-        ("close", 3),
+    assert board.spi == [
+        ("open", spi_bus, 0, 2_400_000, 0),
+        ("write", dark),
+        ("write", encode([(1, 2, 3), (0, 0, 0)])),
+        ("write", dark),
+        ("close",),
     ]

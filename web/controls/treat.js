@@ -3,7 +3,30 @@
 import { h, icon } from "../dom.js";
 import { count, sentence } from "../format.js";
 
-/** The treat button. `remaining(n)` shows how many are left. */
+/** Tells the robot how many treats are in it after a refill; `onRefilled(n)` hears what it took. */
+function refillForm(link, { say, onRefilled }) {
+  const number = h("input", { id: "refill-count", type: "number", min: 0, max: 10000, step: 1, required: true });
+  const send = h("button", { id: "refill", type: "submit", class: "quiet" }, "Refilled");
+  const label = h("label", { for: "refill-count" }, "Treats in it now");
+  const form = h("form", { class: "refill" }, label, number, send);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    send.disabled = true;
+    try {
+      const told = await link.request("treat_refill", { count: number.valueAsNumber });
+      if (typeof told?.remaining === "number") onRefilled(told.remaining);
+      say("Thank you. I count from here.", "good");
+      number.value = "";
+    } catch (error) {
+      say(sentence(error), "bad");
+    } finally {
+      send.disabled = false;
+    }
+  });
+  return h("details", { class: "refill-box" }, h("summary", { id: "refill-open" }, "Refill"), form);
+}
+
+/** The treat button, and the form for a refill. `remaining(n)` shows how many are left. */
 export function treatButton(link, { onGiven }) {
   const left = h("span", { id: "treats-left", class: "treats-left" });
   const label = h("span", {}, "Give a treat");
@@ -35,6 +58,11 @@ export function treatButton(link, { onGiven }) {
       label.textContent = "Give a treat";
     }
   });
+  const onRefilled = (number) => {
+    remaining(number);
+    onGiven(number);
+  };
   remaining(null);
-  return { element: h("div", { class: "treat-box" }, button, outcome), remaining };
+  const refill = refillForm(link, { say, onRefilled });
+  return { element: h("div", { class: "treat-box" }, button, outcome, refill), remaining };
 }

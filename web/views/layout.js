@@ -24,6 +24,7 @@ export function layout({ lan, name, presence, video, stateLine, watch, readings,
     parts.stops,
     parts.treat,
     panel("Lights", "lights-title", parts.lights),
+    panel("Missions", "missions-title", parts.missions),
   );
   const stage = h("section", { class: "stage", "aria-label": "Video" }, video, h("div", { class: "stage-art" }));
   stage.append(stateLine, watch);

@@ -4,6 +4,7 @@ import { cameraPad } from "../controls/camera.js";
 import { eventList } from "../controls/eventlist.js";
 import { joystick } from "../controls/joystick.js";
 import { ledPanel } from "../controls/led.js";
+import { missionPanel } from "../controls/missions.js";
 import { readings } from "../controls/readings.js";
 import { stopBar } from "../controls/stop.js";
 import { treatButton } from "../controls/treat.js";
@@ -95,6 +96,7 @@ export function robotView({ socket, deviceId, onRefused }) {
   const { session, video, watch, stateLine } = watching({ socket, deviceId, link, root });
   const info = readings();
   const log = eventList();
+  const missions = missionPanel(link);
   const treat = treatButton(link, { onGiven: (left) => info.update({ treats_remaining: left }) });
   const name = h("h1", { id: "robot-name" }, lan ? "Your robot" : deviceId);
   const presence = h("span", { id: "presence", class: "presence" });
@@ -135,6 +137,7 @@ export function robotView({ socket, deviceId, onRefused }) {
     if (kind === "device_status") presenceTold(message);
     else log.add(message);
     if (kind === "status") known(data);
+    if (kind === "mode" || kind === "mission") missions.refresh();
     if (kind === "treat" || kind === "treat_dispensed") {
       known({ treats_remaining: data.remaining ?? message.remaining }); // robots in the field put it beside `event`
     }
@@ -160,6 +163,7 @@ export function robotView({ socket, deviceId, onRefused }) {
     session.wayBack();
     news.readings();
     news.missed();
+    missions.refresh();
   };
   const onLost = () => {
     showPath();
@@ -176,7 +180,7 @@ export function robotView({ socket, deviceId, onRefused }) {
   for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
   const timer = setInterval(news.readings, TELEMETRY_EVERY_MS);
 
-  const parts = { stops: stops.element, treat: treat.element, lights: ledPanel(link), events: log.element };
+  const parts = { stops: stops.element, treat: treat.element, lights: ledPanel(link), missions: missions.element, events: log.element };
   const shown = { lan, name, presence, video, stateLine, watch, gentle, stick: stick.element, camera: cameraPad(link) };
   root.append(...layout({ ...shown, ...parts, readings: info.element }));
   showPath();
@@ -185,6 +189,7 @@ export function robotView({ socket, deviceId, onRefused }) {
 
   const remove = () => {
     clearInterval(timer);
+    missions.remove();
     for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
     stick.remove();
     link.cancelUrgent();

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from bus.frames import planes
+from hardware.drawn_dog import CYCLE_FRAMES, REST_FRAMES, WALK_FRAMES, dog_at
 from processes.camera import barcode
-from processes.camera.scene import CYCLE_FRAMES, REST_FRAMES, WALK_FRAMES, Scene, dog_at, luma
+from processes.camera.scene import Scene, luma
 
 NOON_MS = 1_769_860_800_000  # 2026-01-31T12:00:00Z
 

@@ -14,11 +14,12 @@ from bus.frames import FrameReader, Picture, blank
 from bus.memory import MemoryHub
 from bus.messages import CameraState, Fault, FrameTick
 from bus.topics import CAMERA_STATE, CAMERA_TICK, FAULTS
+from hardware.drawn_dog import dog_at
 from processes.camera import barcode
 from processes.camera.config import CameraConfig
 from processes.camera.driver import CameraError, Capture, FrameSource, SyntheticSource
 from processes.camera.logic import SILENT_S
-from processes.camera.scene import dog_at, luma
+from processes.camera.scene import luma
 from processes.camera.service import STUCK_S, CameraService
 
 CONFIG = CameraConfig(width=640, height=360, small_width=160, small_height=90)

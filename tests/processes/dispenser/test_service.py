@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bus.base import Latest
 from bus.memory import MemoryHub
 from bus.messages import Fault
 from bus.topics import COMMAND_TOPICS, DISPENSER_STATE, EVENTS, FAULTS
-from contract.commands import Dispensed, Led, Nothing
+from contract.commands import Dispensed, Led, Nothing, Refill, Refilled
 from contract.errors import ContractError
 from hardware.config import BeamConfig, CarouselConfig, HardwareConfig, LedsConfig
 from hardware.errors import HardwareError
@@ -24,17 +24,38 @@ from hardware.ws2812 import Rgb
 from processes.dispenser.config import DispenserConfig, LedConfig
 from processes.dispenser.service import DispenserService
 from processes.dispenser.store import TreatStore
+from processes.dispenser.witness import settle
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 CAROUSEL = CarouselConfig()
 
 
+class FakeWitness:
+    """Knows whether a deed is under way, until it is killed."""
+
+    def __init__(self, hopper: FakeHopper) -> None:
+        self._hopper = hopper
+        self.killed = False
+
+    def turning(self, turning: bool) -> None:
+        self.check()
+        self._hopper.deed = turning
+
+    def check(self) -> None:
+        if self.killed:
+            raise HardwareError("the witness is gone")
+
+    def close(self) -> None:
+        pass
+
+
 class FakeHopper:
-    """Carousel, beam, pixels, tube and witness in one. A forward turn drops a treat after 0.3 s."""
+    """Carousel, beam, pixels and tube in one, with a witness. A forward turn drops a treat after 0.3 s."""
 
     def __init__(self, robot: Robot) -> None:
         self.robot = robot
-        self.carousel = self.beam = self.pixels = self.tube = self.witness = self
+        self.carousel = self.beam = self.pixels = self.tube = self
+        self.witness = FakeWitness(self)
         self.us: float | None = None
         self.moves: list[float | None] = []
         self.shown: list[list[Rgb]] = []
@@ -72,9 +93,6 @@ class FakeHopper:
     def set(self, level: float) -> None:
         self.tube_level = level
 
-    def turning(self, turning: bool) -> None:
-        self.deed = turning
-
     def check(self) -> None:
         self._alive()
 
@@ -88,10 +106,12 @@ class FakeHopper:
 class Robot:
     """A dispenser that can be killed and started again on the same disk."""
 
-    def __init__(self, path: Path, *, beam_fitted: bool = True, capacity: int = 5) -> None:
+    def __init__(self, path: Path, *, beam_fitted: bool = True, capacity: int = 5, **settings: Any) -> None:
         self.hub = MemoryHub()
         self.path = path
-        self.config = DispenserConfig(capacity=capacity)
+        rules = {"low_at": 0, "cooldown_s": 0.0, "daily_limit": None} | settings
+        self.config = DispenserConfig(capacity=capacity, **rules)
+        self.clock_started_s, self.clock_jumped_s = self.hub.now, 0.0
         self.hardware = HardwareConfig(beam=BeamConfig(fitted=beam_fitted), leds=LedsConfig(pixels=8))
         self.jammed = self.beam_blocked = False
         self.reachable = True
@@ -116,14 +136,28 @@ class Robot:
             self.hardware,
             self.store,
             self.open,
-            wall_clock=lambda: NOON,
+            wall_clock=self.wall_clock,
+            boot="boot",
             beside=lambda call: call(),
         )
         self.hub.advance(0.1)
 
-    def kill(self) -> None:
+    def wall_clock(self) -> datetime:
+        return NOON + timedelta(seconds=self.hub.now - self.clock_started_s + self.clock_jumped_s)
+
+    def kill(self, *, watched: bool = True) -> None:
+        """kill -9; `watched`: its witness sees the deed to its end, and nothing more falls."""
         self.hub.kill("dispenser")
+        if watched:
+            settle(self.store, [], saw_all=self.hardware.beam.fitted)
         self.store.close()
+
+    def write_protect(self, *, on: bool = True) -> None:
+        """SQLite refuses every write, as on a disk that became read-only."""
+        self.store._db.execute(f"PRAGMA query_only = {int(on)}")
+
+    def told(self) -> list[tuple[str, bool]]:
+        return [(fault.code, fault.active) for fault in self.faults]
 
     def open(self, on_break: Callable[[int], None]) -> FakeHopper:
         if not self.reachable:
@@ -175,7 +209,7 @@ def test_a_treat_is_answered_when_the_beam_saw_it(robot: Robot) -> None:
     assert not robot.hopper.deed
     assert robot.events == [{"dispensed": True, "remaining": 4, "confirmed": True}]
     state = robot.state.message.value
-    assert (state.remaining, state.phase, state.last_treat_time) == (4, "idle", "2026-01-31T12:00:00.000Z")
+    assert (state.remaining, state.phase, state.last_treat_time) == (4, "idle", "2026-01-31T12:00:00.400Z")
 
 
 def test_a_treat_is_on_the_disk_before_it_is_answered(robot: Robot) -> None:
@@ -285,6 +319,16 @@ def test_killed_before_the_treat_fell_it_may_be_asked_for_again(robot: Robot) ->
     assert robot.ask("treat", id_="app:1") == Dispensed(4, True)
 
 
+def test_killed_with_nobody_watching_it_is_not_given_again(robot: Robot) -> None:
+    robot.begin("treat", id_="app:1")
+    robot.hub.advance(0.2)
+    robot.kill(watched=False)
+    robot.start()
+    assert robot.refused("treat", id_="app:1").code == "CONFLICT"
+    assert robot.hopper.moves == []
+    assert robot.ask("treat", id_="app:2") == Dispensed(4, True)
+
+
 def test_killed_after_the_treat_fell_it_is_counted_told_and_not_given_again(robot: Robot) -> None:
     robot.begin("treat", id_="app:1")
     robot.hub.advance(0.35)
@@ -306,6 +350,7 @@ def test_killed_in_a_treat_that_nobody_could_see_it_is_taken_to_have_fallen(tmp_
 
 
 def test_pins_that_are_lost_in_the_middle_end_the_deed_and_come_back(robot: Robot) -> None:
+    robot.jammed = True
     answer = robot.begin("treat", id_="app:1")
     robot.reachable = False
     robot.hopper.broken_down = True
@@ -315,7 +360,7 @@ def test_pins_that_are_lost_in_the_middle_end_the_deed_and_come_back(robot: Robo
     assert robot.hopper.abandoned
     for command, body in (("treat", None), ("carousel_rotate", None), ("led", Led(pattern="fire"))):
         assert robot.refused(command, body).code == "UNAVAILABLE"
-    robot.reachable = True
+    robot.reachable, robot.jammed = True, False
     robot.hub.advance(3.0)
     assert robot.ask("treat").remaining == 4
 
@@ -325,23 +370,158 @@ def test_a_disk_that_fails_is_told_and_nothing_turns(robot: Robot, monkeypatch: 
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(TreatStore, "begin", full)
+    monkeypatch.setattr(TreatStore, "check_room", full)
     refusal = robot.refused("treat")
     assert refusal.code == "INTERNAL_ERROR"
     assert "disk is full" in refusal.message
     assert CAROUSEL.turn_us not in robot.hopper.moves
-    assert robot.bus.counters["dispenser.disk_errors"] == 1
+    assert robot.bus.counters["dispenser.disk_errors"] >= 1
+    assert robot.told() == [("TREAT_COUNT_FAULT", True)]
     monkeypatch.undo()
+    assert robot.ask("treat").remaining == 4
+    assert robot.told() == [("TREAT_COUNT_FAULT", True), ("TREAT_COUNT_FAULT", False)]
+
+
+def test_a_treat_that_could_not_be_counted_is_an_error_and_counted_as_soon_as_the_disk_writes(robot: Robot) -> None:
+    answer = robot.begin("treat", id_="app:1")
+    robot.write_protect()
+    robot.hub.advance(1.0)
+    with pytest.raises(ContractError, match="INTERNAL_ERROR"):
+        answer.result(0)
+    assert robot.hopper.us is None
+    assert robot.hopper.deed, "the witness must go on watching: the treat is not on the disk"
+    moves = len(robot.hopper.moves)
+    for command in ("treat", "carousel_rotate"):
+        assert robot.refused(command).code == "INTERNAL_ERROR"
+    assert len(robot.hopper.moves) == moves
+    robot.write_protect(on=False)
+    robot.hub.advance(5.0)
+    assert not robot.hopper.deed
+    assert robot.store.remaining == 4
+    assert [event["remaining"] for event in robot.events] == [4]
+    assert robot.told() == [("TREAT_COUNT_FAULT", True), ("TREAT_COUNT_FAULT", False)]
+    assert robot.ask("treat", id_="app:2") == Dispensed(3, True)
+
+
+def test_a_treat_seen_by_pins_that_fail_at_once_is_counted(robot: Robot) -> None:
+    answer = robot.begin("treat", id_="app:1")
+    robot.hub.advance(0.1)
+    robot.hopper.broken_down = True
+    robot.on_break(1_000_000)
+    robot.hub.run()
+    with pytest.raises(ContractError, match="UNAVAILABLE"):
+        answer.result(0)
+    assert robot.store.remaining == 4
+
+
+def test_a_witness_killed_in_a_treat_is_replaced_when_that_is_over(robot: Robot) -> None:
+    robot.jammed = True  # several seconds are turned
+    answer = robot.begin("treat")
+    robot.hub.advance(0.1)
+    robot.hopper.witness.killed = True
+    robot.hub.advance(3.0)
+    assert not answer.done()
+    assert len(robot.hoppers) == 1
+    robot.hub.advance(10.0)
+    with pytest.raises(ContractError, match="TREAT_JAM"):
+        answer.result(0)
+    assert len(robot.hoppers) == 2
+    robot.jammed = False
     assert robot.ask("treat").remaining == 4
 
 
-def test_a_disk_that_fails_to_count_stops_the_carousel(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+def test_a_witness_killed_at_rest_is_replaced_at_once(robot: Robot) -> None:
+    robot.hopper.witness.killed = True
+    robot.hub.advance(1.0)
+    assert len(robot.hoppers) == 2
+    assert robot.ask("treat").remaining == 4
 
-    monkeypatch.setattr(TreatStore, "count", full)
-    assert robot.refused("treat").code == "INTERNAL_ERROR"
-    assert robot.hopper.us is None
-    assert not robot.hopper.deed
+
+def test_a_treat_that_never_began_to_turn_may_be_asked_for_again(robot: Robot) -> None:
+    robot.hopper.witness.killed = True
+    assert robot.refused("treat", id_="app:1").code == "UNAVAILABLE"
+    assert robot.store.find("app:1") is None
+
+
+def test_a_second_treat_within_the_cooldown_is_refused_also_after_a_restart(tmp_path: Path) -> None:
+    robot = Robot(tmp_path / "treats.sqlite", cooldown_s=60.0)
+    robot.ask("treat")  # 14 s with the waiting
+    robot.kill()
+    robot.start()
+    robot.clock_jumped_s = 3600.0
+    error = robot.begin("treat").exception(0)
+    assert isinstance(error, ContractError)
+    assert (error.code, error.status) == ("COOLDOWN", 429)
+    assert error.retry_after_s == pytest.approx(46.2, abs=0.5)
+    assert robot.hopper.moves == []
+    robot.hub.advance(46.5)
+    assert robot.ask("treat").remaining == 3
+
+
+def test_a_known_request_is_answered_and_not_refused_by_the_limits(tmp_path: Path) -> None:
+    robot = Robot(tmp_path / "treats.sqlite", cooldown_s=60.0, daily_limit=1)
+    given = robot.ask("treat", id_="app:1")
+    robot.kill()
+    robot.start()
+    assert robot.ask("treat", id_="app:1") == given
+
+
+def test_the_daily_limit_counts_what_fell_by_whatever_turn(tmp_path: Path) -> None:
+    robot = Robot(tmp_path / "treats.sqlite", daily_limit=2)
+    late = NOON.astimezone().replace(hour=23, minute=55)
+    robot.clock_jumped_s = (late - NOON).total_seconds()
+    robot.ask("treat")
+    turned = robot.begin("carousel_rotate")
+    robot.on_break(robot.ticks_us + 1)
+    robot.hub.advance(1.0)
+    assert turned.done()
+    state = robot.state.message
+    assert state is not None
+    assert (state.value.treats_today, state.value.daily_limit, state.value.remaining) == (2, 2, 3)
+    error = robot.refused("treat")
+    assert (error.code, error.status) == ("DAILY_LIMIT", 429)
+    assert error.retry_after_s is not None
+    assert 200 < error.retry_after_s < 300
+    robot.hub.advance(300.0)
+    assert robot.ask("treat").remaining == 2
+
+
+def test_empty_is_said_before_any_limit(tmp_path: Path) -> None:
+    robot = Robot(tmp_path / "treats.sqlite", capacity=1, daily_limit=1, cooldown_s=60.0)
+    robot.ask("treat")
+    assert robot.refused("treat").code == "EMPTY"
+
+
+def test_a_refill_sets_the_count_once_and_is_published(robot: Robot) -> None:
+    robot.ask("treat")
+    assert robot.begin("treat_refill", Refill(5), "app:7").result(0) == Refilled(5)
+    assert robot.state.message is not None
+    assert robot.state.message.value.remaining == 5
+    robot.ask("treat")
+    robot.kill()
+    robot.start()
+    assert robot.ask("treat_refill", Refill(5), "app:7") == Refilled(5)
+    assert robot.store.remaining == 4
+    assert robot.refused("treat_refill", Refill(6)).code == "INVALID_PARAMETER"
+
+
+def test_a_refill_waits_until_the_carousel_stands(robot: Robot) -> None:
+    robot.begin("treat")
+    with pytest.raises(ContractError, match="BUSY"):
+        robot.begin("treat_refill", Refill(5)).result(0)
+
+
+def test_few_treats_and_none_are_told_once_each(tmp_path: Path) -> None:
+    robot = Robot(tmp_path / "treats.sqlite", low_at=2)
+    for _ in range(5):
+        robot.ask("treat")
+    assert robot.told() == [("TREATS_LOW", True), ("TREATS_EMPTY", True)]
+    robot.kill()
+    robot.start()
+    robot.hub.advance(5.0)
+    assert len(robot.faults) == 2
+    robot.ask("treat_refill", Refill(5))
+    assert sorted(robot.told()[2:]) == [("TREATS_EMPTY", False), ("TREATS_LOW", False)]
 
 
 def test_a_pattern_moves_at_30_frames_a_second(robot: Robot) -> None:

@@ -22,11 +22,11 @@ import pytest
 from bus import settings
 from bus.frames import FrameWriter
 from bus.messages import CameraState, FrameTick, Origin, SessionEnd, Signal
-from bus.topics import CAMERA_STATE, CAMERA_TICK, COMMAND_TOPICS, DRIVER_GONE, SIGNAL, TELEMETRY
+from bus.topics import CAMERA_STATE, CAMERA_TICK, COMMAND_TOPICS, DRIVER_GONE, SIGNAL, TELEMETRY, TELEMETRY_HISTORY
 from bus.zeromq import ZmqBus
 from contract.commands import Dispensed, Driven
 from contract.errors import ContractError
-from contract.models import Status, Telemetry
+from contract.models import Status, Telemetry, TelemetryHistory
 
 WAIT_S = 30.0
 WIDTH, HEIGHT = 64, 48
@@ -91,6 +91,7 @@ class Robot:
         dispenser.serve(COMMAND_TOPICS["treat"], self._treat)
         self.webrtc.serve(SIGNAL, self._signal)
         self.monitor.serve(COMMAND_TOPICS["get_status"], lambda request: Status(treats_remaining=5))
+        self.monitor.serve(TELEMETRY_HISTORY, self._history)
         self.monitor.every(0.3, self.publish_telemetry)
         self.frames: FrameWriter | None = None
         self.threads = [bus.start() for bus in self.buses]
@@ -156,6 +157,23 @@ class Robot:
         if self.treat_error is not None:
             raise self.treat_error
         return Dispensed(remaining=4, confirmed=True)
+
+    def _history(self, request: Any) -> TelemetryHistory:
+        """As many minutes as were asked for, of a battery at 50 %."""
+        count = request.body.minutes
+        unknown: list[Any] = [None] * count
+        return TelemetryHistory(
+            step_s=60,
+            timestamp=["2026-01-31T12:00:00Z"] * count,
+            battery=[50.0] * count,
+            battery_voltage=unknown,
+            is_charging=unknown,
+            temperature=unknown,
+            wifi_strength=unknown,
+            disk_free_mib=unknown,
+            memory_free=unknown,
+            treats_remaining=unknown,
+        )
 
     def _signal(self, request: Any) -> None:
         self.signals.put(request.body)

@@ -12,7 +12,6 @@ from bus.messages import LinkState
 from bus.topics import LINK_STATE, PAIRING_CODE
 from contract.errors import ContractError
 from contract.frames import PairingCodeShown
-from contract.rest import ROBOT_ROWS
 from tests.processes.local_api.conftest import Robot, eventually
 
 
@@ -35,6 +34,20 @@ def test_telemetry_is_monitors_with_unknown_readings_null(robot: Robot) -> None:
     assert reply.status == 200
     assert reply.json["treats_remaining"] == 5
     assert reply.json["battery"] is None
+
+
+def test_the_history_of_the_telemetry_is_monitors(robot: Robot) -> None:
+    reply = robot.get("/telemetry/history?minutes=3")
+    assert reply.status == 200
+    assert (reply.json["step_s"], reply.json["battery"]) == (60, [50.0, 50.0, 50.0])
+    assert len(robot.get("/telemetry/history").json["timestamp"]) == 1440
+
+
+@pytest.mark.parametrize("minutes", ["0", "1441", "-3", "many", "1.5", ""])
+def test_more_history_than_there_is_is_not_asked_for(robot: Robot, minutes: str) -> None:
+    reply = robot.get(f"/telemetry/history?minutes={minutes}")
+    assert (reply.status, reply.error) == (400, "INVALID_PARAMETER")
+    assert "from 1 to 1440" in reply.json["error"]["message"]
 
 
 def test_a_command_is_carried_out_before_it_is_answered(robot: Robot) -> None:
@@ -108,15 +121,11 @@ def test_a_wrong_method_is_named_with_the_right_one(robot: Robot) -> None:
     assert robot.ask("OPTIONS", "/motor/stop").status == 405
 
 
-def test_every_row_is_served_and_those_of_absent_processes_say_so(robot: Robot) -> None:
-    bodies = {"/audio/play": {"file": "a.mp3"}, "/audio/volume": {"level": 3}, "/mode/set": {"mode": "idle"}}
-    absent = ("/audio", "/mode", "/missions")
-    for row in ROBOT_ROWS:
-        if not row.path.startswith(absent):
-            continue
-        reply = robot.ask(row.method, row.path.replace("{id}", "m1"), bodies.get(row.path))
-        assert (reply.status, reply.error) == (503, "UNAVAILABLE"), row.path
-        assert "this robot does not have" in reply.json["error"]["message"]
+def test_rows_whose_process_is_down_say_so(robot: Robot) -> None:
+    for method, path, body in (("GET", "/missions", None), ("POST", "/mode/set", {"mode": "idle"})):
+        reply = robot.ask(method, path, body)
+        assert (reply.status, reply.error) == (503, "UNAVAILABLE"), path
+        assert "missions" in reply.json["error"]["message"]
 
 
 def test_a_path_parameter_is_validated(robot: Robot) -> None:

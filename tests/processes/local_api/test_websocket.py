@@ -155,7 +155,7 @@ def test_motors_stop_when_the_socket_closes(robot: Robot) -> None:
         ('{"command": "fly"}', "UNKNOWN_COMMAND"),
         ('{"command": "motor", "left": 7, "right": 0}', "INVALID_PARAMETER"),
         ('{"command": "motor", "left": NaN, "right": 0}', "INVALID_JSON"),
-        ('{"command": "audio", "file": "a.mp3"}', "UNAVAILABLE"),
+        ('{"command": "mode", "mode": "idle"}', "UNAVAILABLE"),
         ('{"type": "webrtc_answer", "session_id": "s", "sdp": {"type": "answer", "sdp": "v=0"}}', "NOT_FOUND"),
         ('{"type": "webrtc_answer"}', "INVALID_PARAMETER"),
     ],

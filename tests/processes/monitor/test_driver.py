@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from processes.monitor.driver import LinuxMachine, Supervisord, SupervisorThread
-from processes.monitor.logic import Program
+from processes.monitor.driver import Supervisord, SupervisorThread
+from processes.monitor.logic import Action, Program
 
 CONFIG = """
 [supervisord]
@@ -29,52 +29,6 @@ command={python} -c "import time; time.sleep(600)"
 startsecs=0
 autorestart=true
 """
-
-
-def files(root: Path, **texts: str) -> None:
-    for name, text in texts.items():
-        path = root / name.replace("__", "/").replace("_Z_", "-")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-def test_a_pi_is_read(tmp_path: Path) -> None:
-    files(
-        tmp_path,
-        sys__class__thermal__thermal_zone0__type="gpu\n",
-        sys__class__thermal__thermal_zone0__temp="90000\n",
-        sys__class__thermal__thermal_zone1__type="cpu-thermal\n",
-        sys__class__thermal__thermal_zone1__temp="48312\n",
-        proc__uptime="12345.67 9999.0\n",
-        proc__net__wireless="Inter-| sta-|   Quality\n face | tus | link level noise\n"
-        " wlan0: 0000   58.  -52.  -256        0      0      0      0      0        0\n",
-    )
-    machine = LinuxMachine(tmp_path)
-    assert machine.temperature_c() == pytest.approx(48.312)
-    assert machine.wifi_dbm() == -52
-    assert machine.uptime_s() == 12345
-
-
-def test_what_is_not_there_is_unknown(tmp_path: Path) -> None:
-    machine = LinuxMachine(tmp_path)
-    assert machine.temperature_c() is None
-    assert machine.wifi_dbm() is None
-
-
-def test_what_makes_no_sense_is_unknown(tmp_path: Path) -> None:
-    files(
-        tmp_path,
-        sys__class__thermal__thermal_zone0__type="cpu-thermal",
-        sys__class__thermal__thermal_zone0__temp="hot",
-        proc__net__wireless="a\nb\n wlan0: 0000 58. 999. x\n broken\n",
-    )
-    machine = LinuxMachine(tmp_path)
-    assert machine.temperature_c() is None
-    assert machine.wifi_dbm() is None
-
-
-def test_this_very_machine_can_be_read() -> None:
-    assert LinuxMachine().uptime_s() > 0
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -98,41 +52,91 @@ def supervisord(short_dir: Path) -> Iterator[Path]:
     process.wait(20)
 
 
-def test_supervisord_restarts_what_is_killed(supervisord: Path) -> None:
+def test_what_is_killed_is_started_again_and_what_is_stopped_stays_so_until_it_is_started(supervisord: Path) -> None:
     server = Supervisord(supervisord)
-    eventually(lambda: server.programs()["sleeper"].running)
+    eventually(lambda: server.programs()["sleeper"].state == "RUNNING")
     before = server.programs()["sleeper"]
-    server.kill("sleeper")
+    server.carry_out(Action("kill", "sleeper"))
     eventually(lambda: server.programs()["sleeper"].pid not in (0, before.pid))
     with pytest.raises(ProcessLookupError):
         os.kill(before.pid, 0)
+    server.carry_out(Action("stop", "sleeper"))
+    eventually(lambda: server.programs()["sleeper"].state == "STOPPED")
+    assert server.programs()["sleeper"].pid == 0
+    server.carry_out(Action("start", "sleeper"))
+    eventually(lambda: server.programs()["sleeper"].state == "RUNNING")
 
 
 def test_an_unknown_program_and_a_missing_supervisord_are_errors(supervisord: Path, short_dir: Path) -> None:
     with pytest.raises(OSError, match="supervisord"):
-        Supervisord(supervisord).kill("nobody")
+        Supervisord(supervisord).carry_out(Action("kill", "nobody"))
     with pytest.raises(OSError, match="No such file"):
         Supervisord(short_dir / "other.sock").programs()
 
 
 class FlakySupervisor:
+    """Does not answer at first, and refuses the first action."""
+
     def __init__(self) -> None:
         self.polls = 0
-        self.killed = threading.Event()
+        self.tried: list[Action] = []
+        self.done = threading.Event()
 
     def programs(self) -> dict[str, Program]:
         self.polls += 1
         if self.polls == 1:
             raise OSError("not there yet")
-        return {"camera": Program(True, 4, 1.0)}
+        return {"camera": Program("RUNNING", 4, 1.0)}
 
-    def kill(self, name: str) -> None:
-        self.killed.set()
+    def carry_out(self, action: Action) -> None:
+        self.tried.append(action)
+        if len(self.tried) == 1:
+            raise OSError("refused")
+        self.done.set()
 
 
-def test_the_thread_survives_a_supervisord_that_is_away() -> None:
+@pytest.fixture
+def threads() -> Iterator[list[SupervisorThread]]:
+    started: list[SupervisorThread] = []
+    yield started
+    for thread in started:
+        thread.stop()
+
+
+def test_the_thread_survives_a_supervisord_that_is_away_or_refuses(threads: list[SupervisorThread]) -> None:
     supervisor = FlakySupervisor()
-    thread = SupervisorThread(supervisor, list, period_s=0.01)
+    thread = SupervisorThread(supervisor, lambda programs: [Action("kill", name) for name in programs], period_s=0.01)
+    threads.append(thread)
+    assert not thread.works()
     thread.start()
-    assert supervisor.killed.wait(10.0)
-    thread.stop()
+    assert supervisor.done.wait(20.0)
+    assert thread.works()
+    assert supervisor.tried[:2] == [Action("kill", "camera")] * 2
+
+
+def test_a_poke_does_not_wait_for_the_next_round(threads: list[SupervisorThread]) -> None:
+    supervisor = FlakySupervisor()
+    supervisor.polls = 1
+    asked = threading.Event()
+
+    def decide(programs: dict[str, Program]) -> list[Action]:
+        asked.set()
+        return []
+
+    thread = SupervisorThread(supervisor, decide, period_s=3600.0)
+    threads.append(thread)
+    thread.start()
+    thread.poke()
+    assert asked.wait(20.0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_failed_does_not_work(threads: list[SupervisorThread]) -> None:
+    def decide(programs: dict[str, Program]) -> list[Action]:
+        raise ZeroDivisionError
+
+    supervisor = FlakySupervisor()
+    supervisor.polls = 1
+    thread = SupervisorThread(supervisor, decide, period_s=0.01)
+    thread.start()
+    eventually(lambda: not thread.works())

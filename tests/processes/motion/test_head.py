@@ -32,6 +32,18 @@ def test_the_first_command_moves_from_the_centre_with_the_speed_limit() -> None:
     assert said == pytest.approx([3.6, 7.2, 10.8, 14.4, 18.0])
 
 
+def test_the_first_command_after_a_restart_moves_from_where_it_was_left() -> None:
+    axis = Axis(90, 180, 0.0, start_deg=70.0)
+    assert axis.on_tick(9.0) is None
+    axis.on_target(-70.0, 10.0)
+    _, said = moved(axis, 10.0, 0.04)
+    assert said == pytest.approx([66.4, 62.8])
+
+
+def test_what_was_kept_from_before_the_limits_were_narrowed_is_cut() -> None:
+    assert Axis(30, 180, 0.0, start_deg=70.0).position_deg == 30.0
+
+
 def test_the_narrower_limit_of_the_unit_holds() -> None:
     axis = Axis(30, 180, 0.06)
     assert axis.on_target(80.0, 10.0) == 30.0

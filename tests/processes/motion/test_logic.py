@@ -60,6 +60,26 @@ def driving() -> Driving:
     return Driving()
 
 
+def test_a_critical_battery_stops_whoever_drives_and_refuses_until_it_is_charged(driving: Driving) -> None:
+    driving.hold(APP, 1.0)
+    assert driving.arbiter.on_battery(critical=True) == ZERO
+    assert driving.refused(APP).code == "LOW_BATTERY"
+    assert driving.refused(LAN).code == "LOW_BATTERY"
+    driving.arbiter.on_battery(critical=None)
+    assert driving.refused(APP).code == "LOW_BATTERY"
+    assert driving.motor(APP, 0.0, 0.0) == ZERO
+    driving.arbiter.on_battery(critical=False)
+    assert driving.motor(APP) != ZERO
+
+
+def test_a_release_does_not_charge_the_battery(driving: Driving) -> None:
+    driving.arbiter.on_battery(critical=True)
+    driving.arbiter.on_emergency_stop(driving.now)
+    driving.arbiter.on_release()
+    driving.wait(0.1)
+    assert driving.refused(APP).code == "LOW_BATTERY"
+
+
 def test_a_command_moves_the_motors_at_once(driving: Driving) -> None:
     assert driving.motor(APP, 1.0, -1.0) == Speeds(CONFIG.ramp_from, -CONFIG.ramp_from)
 

@@ -12,14 +12,14 @@ from msgspec import Struct
 
 from bus.base import Latest
 from bus.memory import MemoryHub
-from bus.messages import Beat, Fault, Origin, SessionEnd
-from bus.topics import COMMAND_TOPICS, DRIVER_GONE, FAULTS, GUARD_BEAT, MOTION_BEAT, MOTION_STATE
+from bus.messages import BatteryState, Beat, Fault, Origin, SessionEnd
+from bus.topics import BATTERY_STATE, COMMAND_TOPICS, DRIVER_GONE, FAULTS, GUARD_BEAT, MOTION_BEAT, MOTION_STATE
 from contract.commands import Driven, Motor, Nothing, Pointed, Servo
 from contract.errors import ContractError
 from hardware.config import ServoConfig, ServosConfig
 from hardware.errors import HardwareError
 from processes.motion.config import HeadConfig, MotionConfig
-from processes.motion.driver import LatchFile
+from processes.motion.driver import HeadFile, LatchFile
 from processes.motion.service import MotionService
 
 APP = Origin("datachannel", "phone")
@@ -92,6 +92,7 @@ class Robot:
         self.bodies: list[FakeBody] = []
         self.reachable = True
         self.latch = LatchFile(tmp_path / "emergency_stop")
+        self.head_file = HeadFile(tmp_path / "head")
         self.guard = self.hub.bus("guard")
         self.guard_timer = self.guard.every(0.05, lambda: self.guard.publish(GUARD_BEAT, Beat(1)))
         self.app = self.hub.bus("webrtc")
@@ -104,7 +105,9 @@ class Robot:
     def start(self, config: MotionConfig) -> MotionService:
         servos = ServosConfig(tilt=ServoConfig(gpio=6, limit_deg=20.0))
         bus = self.hub.bus("motion")
-        return MotionService(bus, config, servos, self.open_body, self.latch, beside=lambda call: call())
+        return MotionService(
+            bus, config, servos, self.open_body, self.latch, self.head_file, beside=lambda call: call()
+        )
 
     def open_body(self) -> FakeBody:
         if not self.reachable:
@@ -289,6 +292,38 @@ def test_the_head_turns_smoothly_to_within_its_units_limits(robot: Robot) -> Non
     assert (robot.body.pan.deg, robot.body.tilt.deg) == (0.0, 0.0)
 
 
+def test_a_motion_that_was_killed_in_a_turn_goes_on_from_there_without_a_jump(robot: Robot) -> None:
+    robot.ask("servo", Servo(pan=80.0, tilt=15.0))
+    robot.hub.advance(0.3)
+    stood = robot.body.pan.deg
+    assert stood is not None
+    assert 30 < stood < 80
+    robot.hub.kill("motion")
+
+    robot.start(MotionConfig())
+    robot.hub.advance(0.2)
+    assert robot.body.pan.deg is None, "no pulse before a command"
+    robot.ask("servo", Servo(pan=-80.0))
+    robot.hub.advance(0.02)
+
+    assert robot.body.pan.deg == pytest.approx(stood, abs=2 * 180 * 0.02)
+
+
+def test_a_disk_that_does_not_keep_the_head_stops_nobody_and_is_said_once(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: object, __: float, ___: float) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(HeadFile, "write", full)
+    robot.ask("servo", Servo(pan=45.0))
+    robot.hub.advance(2.0)
+
+    assert robot.body.pan.deg == 45.0
+    assert robot.hub.buses["motion"].counters["motion.head_not_kept"] > 5
+    assert caplog.text.count("is not kept on disk") == 1
+
+
 def test_one_angle_leaves_the_other(robot: Robot) -> None:
     robot.ask("servo", Servo(tilt=10.0))
     assert robot.ask("servo", Servo(pan=-30.0)) == Pointed(-30.0, 10.0)
@@ -339,3 +374,16 @@ def test_closing_brings_the_motors_to_zero(robot: Robot) -> None:
     robot.service.close()
     assert robot.duty == (0.0, 0.0)
     assert robot.body.given_back
+
+
+def test_a_critical_battery_stops_the_motors_and_a_silent_monitor_lets_nobody_drive(robot: Robot) -> None:
+    robot.full_speed()
+    monitor = robot.hub.bus("monitor")
+    monitor.publish(BATTERY_STATE, BatteryState(12.5, 3.0, False, True))
+    robot.hub.run()
+    assert robot.duty == (0.0, 0.0)
+    robot.hub.advance(3 * BATTERY_STATE.max_age_s)
+    assert robot.refused("motor", Motor(1.0, 1.0)).code == "LOW_BATTERY"
+    monitor.publish(BATTERY_STATE, BatteryState(None, None, None, None))
+    robot.hub.run()
+    assert robot.refused("motor", Motor(1.0, 1.0)).code == "LOW_BATTERY"

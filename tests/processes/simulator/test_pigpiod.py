@@ -58,7 +58,7 @@ def test_errors_come_with_pigpios_words(client: pigpio.pi) -> None:
     with pytest.raises(pigpio.error, match="no permission to update GPIO"):
         client.write(0, 1)
     with pytest.raises(pigpio.error, match="unknown command"):
-        client.i2c_open(1, 0x40)
+        client.serial_open("/dev/ttyS0", 9600)
     count, data = client.spi_read(9, 4)
     assert (count, data) == (pigpio.PI_BAD_HANDLE, "")
 

@@ -17,6 +17,7 @@ from processes.simulator.logic import Machine
 from processes.simulator.protocol import (
     HARDWARE_REVISION,
     HEADER,
+    I2C_SLOTS,
     MAX_EXTENSION,
     MAX_UNSENT,
     PIGPIO_VERSION,
@@ -141,10 +142,29 @@ def test_any_parameters_get_an_answer(command: int, p1: int, p2: int, extension:
 
 
 def test_an_unknown_command_is_refused_and_its_extension_skipped(daemon: Daemon, client: Client) -> None:
-    i2c_open = 54
-    assert ask(daemon, client, i2c_open, 1, 0x40, struct.pack("<I", 0)) == pigpio.PI_UNKNOWN_COMMAND
+    serial_open = 76
+    assert ask(daemon, client, serial_open, 9600, 0, b"/dev/ttyS0") == pigpio.PI_UNKNOWN_COMMAND
     assert daemon.counters["unknown_commands"] == 1
     assert ask(daemon, client, Command.PIGPV) == PIGPIO_VERSION
+
+
+def test_what_i2c_refuses_it_refuses_in_pigpios_words(daemon: Daemon, client: Client) -> None:
+    no_flags = struct.pack("<I", 0)
+    assert ask(daemon, client, Command.I2CO, 2, 0x40, no_flags) == pigpio.PI_BAD_I2C_BUS
+    assert ask(daemon, client, Command.I2CO, 1, 0x80, no_flags) == pigpio.PI_BAD_I2C_ADDR
+    assert ask(daemon, client, Command.I2CO, 1, 0x40, struct.pack("<I", 1)) == pigpio.PI_BAD_FLAGS
+    assert ask(daemon, client, Command.I2CRB, 5, 0) == pigpio.PI_BAD_HANDLE
+    assert ask(daemon, client, Command.I2CWI, 5, 0, b"x") == pigpio.PI_BAD_HANDLE
+    handles = [ask(daemon, client, Command.I2CO, 1, 0x40, no_flags) for _ in range(I2C_SLOTS)]
+    assert handles == list(range(I2C_SLOTS))
+    assert ask(daemon, client, Command.I2CO, 1, 0x40, no_flags) == pigpio.PI_NO_HANDLE
+    assert ask(daemon, client, Command.I2CRB, 0, 0) == pigpio.PI_I2C_READ_FAILED  # no board is wired
+    assert ask(daemon, client, Command.I2CWB, 0, 0, no_flags) == pigpio.PI_I2C_WRITE_FAILED
+    assert ask(daemon, client, Command.I2CRB, 0, 0x100) == pigpio.PI_BAD_PARAM
+    assert ask(daemon, client, Command.I2CWB, 0, 0, struct.pack("<I", 0x100)) == pigpio.PI_BAD_PARAM
+    assert ask(daemon, client, Command.I2CWI, 0, 0, bytes(33)) == pigpio.PI_BAD_PARAM
+    assert ask(daemon, client, Command.I2CC, 0) == 0
+    assert ask(daemon, client, Command.I2CC, 0) == pigpio.PI_BAD_HANDLE
 
 
 def test_an_extension_too_long_is_hung_up_on(daemon: Daemon, client: Client) -> None:

@@ -1,0 +1,1 @@
+"""Finds dogs in the camera's pictures, follows them, and tells what they do."""

@@ -1,0 +1,1 @@
+"""The mode, and the missions: training by rules that the owner can read."""

@@ -1,0 +1,104 @@
+"""What one bad message or one impatient asker must not do: end a loop, or make a reader deaf for good."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from bus.codec import MAX_MESSAGE_BYTES, Request
+from bus.messages import RobotEvent
+from bus.topics import COMMAND_TOPICS, EVENTS
+from bus.zeromq import ZmqBus
+from contract.commands import Driven, Motor, Nothing
+from contract.errors import ContractError
+
+EVENT, MOTOR, STOP = EVENTS["motion"], COMMAND_TOPICS["motor"], COMMAND_TOPICS["stop"]
+PATIENCE_S = 20.0
+OVERSIZED = bytes(MAX_MESSAGE_BYTES + 10_000)
+
+
+@contextlib.contextmanager
+def running(name: str, run_dir: Path, build: Callable[[ZmqBus], None] = lambda bus: None) -> Iterator[ZmqBus]:
+    bus = ZmqBus(name, run_dir)
+    build(bus)
+    thread = bus.start()
+    yield bus
+    bus.stop()
+    thread.join()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+
+
+def answered(bus: ZmqBus) -> bool:
+    try:
+        bus.request(MOTOR, Motor(0.5, 0.5)).result(PATIENCE_S)
+    except ContractError:
+        return False
+    return True
+
+
+def drive(request: Request[Motor]) -> Driven:
+    return Driven(request.body.left, request.body.right)
+
+
+def test_a_subscriber_hears_the_owner_again_after_an_oversized_publication(short_dir: Path) -> None:
+    seen: list[RobotEvent] = []
+    listen = lambda bus: bus.subscribe(EVENT, lambda message: seen.append(message.value))  # noqa: E731
+    with running("guard", short_dir, listen):
+        with zmq.Context() as context, context.socket(zmq.XPUB) as hostile:
+            hostile.bind(f"ipc://{short_dir}/motion.pub")
+            hostile.recv()
+            hostile.send(EVENT.name.encode() + b"\0" + OVERSIZED)
+            hostile.send(EVENT.name.encode() + b"\0")
+            hostile.poll(500)  # the subscriber leaves, or says nothing
+        with running("motion", short_dir) as motion:
+
+            def heard() -> bool:
+                motion.publish(EVENT, RobotEvent("treat", {}, "", ""))
+                return bool(seen)
+
+            until(heard)
+
+
+def test_an_asker_is_answered_again_after_an_oversized_answer(short_dir: Path) -> None:
+    with running("guard", short_dir) as guard:
+        with zmq.Context() as context, context.socket(zmq.ROUTER) as hostile:
+            hostile.bind(f"ipc://{short_dir}/motion.req")
+            first = guard.request(MOTOR, Motor(0.5, 0.5), timeout_s=1.0)
+            peer, _ = hostile.recv_multipart()
+            hostile.send_multipart([peer, OVERSIZED])
+            assert isinstance(first.exception(PATIENCE_S), ContractError)
+        with running("motion", short_dir, lambda bus: bus.serve(MOTOR, drive)):
+            until(lambda: answered(guard))
+
+
+@pytest.mark.parametrize("wait", [0.0, 1.0], ids=["deadline past", "deadline to come"])
+def test_an_asker_who_gives_up_does_not_end_the_loop(short_dir: Path, wait: float) -> None:
+    with running("guard", short_dir) as guard:
+        guard.request(MOTOR, Motor(0.5, 0.5), timeout_s=wait).cancel()
+        turned = threading.Event()
+        guard.call_later(wait + 0.2, turned.set)
+        assert turned.wait(PATIENCE_S), "the loop ended with the deadline of what was given up"
+        with running("motion", short_dir, lambda bus: bus.serve(MOTOR, drive)):
+            until(lambda: answered(guard))
+
+
+def test_an_answer_too_long_to_send_does_not_end_the_loop(short_dir: Path) -> None:
+    def build(bus: ZmqBus) -> None:
+        bus.serve(STOP, lambda request: RobotEvent("x" * MAX_MESSAGE_BYTES, {}, "", ""))
+        bus.serve(MOTOR, drive)
+
+    with running("motion", short_dir, build), running("guard", short_dir) as guard:
+        assert isinstance(guard.request(STOP, Nothing()).exception(PATIENCE_S), ContractError)
+        until(lambda: answered(guard))

@@ -3,8 +3,8 @@
 `make drill`; `TRIES=n` (100), `LANES="links processes"`, `JSON=1`, `CHECK=1`. A real robot under supervisord, a real
 relay, real WebRTC peers, and the simulated machine, whose pins are watched through its own time stamps. A figure is the
 time to zero on both enable pins from the last command that the robot's socket got (or, a little longer, from when it
-was sent), or from the kill. `back_worst_ms` is how long it took before a try until the robot drove at full speed: it has
-to come back from each.
+was sent), or from the kill. `back_worst_ms` is how long it took before a try until the robot drove at full speed: it
+has to come back from each.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What goes wrong in `make drill`: each scenario brings the motors to full speed, breaks something, and tells how long it
-took to zero. Two lanes, each with a robot of its own, so that they can run side by side."""
+"""What goes wrong in `make drill`: each scenario brings the motors to full speed, breaks something, and tells how long
+it took to zero. Two lanes, each with a robot of its own, so that they can run side by side."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ LATE_S = 3.0
 """A zero that has not come by then will not come."""
 QUIET_S = 0.08
 BURST_S = 2.0
+STEADY_S = 11.0
+"""cloudlink tries a link again at once that held for 10 s, and another one later and later."""
 AWAY_S = 1.0
 """How long the pins cannot be reached."""
 OLD_ENOUGH_S = 1.2
@@ -164,7 +166,7 @@ class LinkLane(Lane):
             self._leaving("driver's socket closed", self.by_socket, self.direct.close),
             self._leaving("data channel closed", self.by_channel, self.channel.close_channel),
             self._leaving("WebRTC hung up", self.by_channel, self.channel.hang_up),
-            Scenario(self.by_line, self._stalled),
+            Scenario(self.by_relay, self._stalled),
             Scenario(self.by_relay, self._relay_cut),
         ]
 
@@ -178,17 +180,23 @@ class LinkLane(Lane):
         return Scenario(hand, fault)
 
     def _relay_cut(self) -> Iterator[Figure]:
+        """Once the link has held for so long that it is tried again at once."""
+        until(lambda: time.monotonic() - self.relay_line.opened_s > STEADY_S, PATIENCE_S, "a steady link")
         last_s = self.relay_line.cut()
         yield Figure("relay cut", SILENCE_MS, self.rest_ms(last_s))
-        self.by_relay.let_go()
 
     def _stalled(self) -> Iterator[Figure]:
-        """All three lines are held for as long as two seconds of commands take, and then let go one after another."""
+        """It is driven through the relay, then by whoever is nearer; then all lines are held for as long as two seconds
+        of commands take, and let go one after another."""
         lines = (self.socket_line, self.rest_line, self.relay_line)
+        pressed_s = time.monotonic()
+        self.by_line.press()
+        until(lambda: self.socket_line.delivered_s > pressed_s, PATIENCE_S, "a nearer driver")
+        until(self.pins.full_speed, PATIENCE_S, "full speed")
         for line in lines:
             line.hold()
-        yield Figure("line falls silent", SILENCE_MS, self.rest_ms(self.socket_line.delivered_s))
-        self.by_relay.press()
+        last_s = max(self.socket_line.delivered_s, self.relay_line.delivered_s)
+        yield Figure("lines fall silent", SILENCE_MS, self.rest_ms(last_s))
         kept, end_s = [], time.monotonic() + BURST_S
         while time.monotonic() < end_s:
             kept.append(rest_burst(self.rest_line.port, 1.0, 1.0))
@@ -198,8 +206,7 @@ class LinkLane(Lane):
         for path, line in zip(("/ws", "REST", "relay"), lines, strict=True):
             before_s = line.delivered_s
             line.release()
-            until(lambda line=line, before_s=before_s: line.delivered_s > before_s, PATIENCE_S, "the burst arrives")
-            until(lambda line=line: time.monotonic() - line.delivered_s > SEND_S, PATIENCE_S, "the burst has arrived")
+            line.wait_for_burst(before_s, SEND_S)
             yield Figure(f"2 s of commands at once, {path}", SILENCE_MS, self.rest_ms(line.delivered_s))
         for connection in kept:
             connection.close()

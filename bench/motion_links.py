@@ -93,6 +93,7 @@ class Proxy:
 
     Attributes:
         delivered_s: CLOCK_MONOTONIC when the last command was given to the robot's socket.
+        opened_s: when the last connection was made through it.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Proxy:
         counts: Callable[[bytes], bool] = lambda data: len(data) > LONGEST_PONG,
     ) -> None:
         self.port = free_port()
-        self.delivered_s = 0.0
+        self.delivered_s = self.opened_s = 0.0
         self.held = False
         self.ends: set[_End] = set()
         self._loop, self._target, self._robot_listens = loop, port, robot_listens
@@ -134,6 +135,7 @@ class Proxy:
         except OSError:  # nobody is there: the caller is told so, as without a proxy
             end.transport.abort()
             return
+        self.opened_s = time.monotonic()
         end.join(other)
 
     def hold(self) -> None:
@@ -151,6 +153,10 @@ class Proxy:
                 end.transport.pause_reading()
             else:
                 end.transport.resume_reading()
+
+    def wait_for_burst(self, after_s: float, quiet_s: float) -> None:
+        """Return when commands have been given to the robot after that instant, and no more for `quiet_s`."""
+        until(lambda: self.delivered_s > after_s and time.monotonic() - self.delivered_s > quiet_s, OPEN_S, "the burst")
 
     def cut(self) -> float:
         """Reset every connection; new ones are taken. Returns when the robot had got its last bytes."""

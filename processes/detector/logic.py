@@ -11,7 +11,10 @@ from processes.detector.regions import WHOLE, Region, around, squares
 
 EARLY_S = 0.02
 """Looks happen when pictures come: one that comes this much early is in time."""
+HEADROOM = 0.95
+"""Looks come whole: aiming at the limit itself would pass it now and then."""
 CREDIT_S = 1.0
+"""What was not used is saved for this long."""
 MAX_PAUSE_S = 1.0
 """However slow the machine is: a look a second."""
 
@@ -25,7 +28,7 @@ class Pace:
     """
 
     def __init__(self, rate_hz: float, cpu_limit: float, now: float, cpu_s: float) -> None:
-        self._period_s, self._limit = 1.0 / rate_hz, cpu_limit
+        self._period_s, self._limit = 1.0 / rate_hz, cpu_limit * HEADROOM
         self._at, self._cpu_s, self._credit_s = now, cpu_s, 0.0
         self._due = now
 
@@ -43,6 +46,7 @@ class Pace:
 
 
 FOLLOW_S = 1.5
+"""So long after a dog was seen, the look stays with it."""
 WHOLE_EVERY = 3
 
 

@@ -93,8 +93,7 @@ def iou(edges: Floats) -> Floats:
     """Intersection over union of each box with each, shape (n, n). Boxes as `decode` gives them."""
     shared, areas = _shared(edges)
     union: Floats = areas[:, None] + areas[None, :] - shared
-    overlap: Floats = shared / np.maximum(union, np.float32(1e-9))
-    return overlap
+    return (shared / np.maximum(union, 1e-9)).astype(np.float32)
 
 
 def suppress(edges: Floats, scores: Floats) -> list[int]:

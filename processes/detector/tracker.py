@@ -15,8 +15,9 @@ HITS = 2
 KEEP_FACTOR = 2 / 3
 """A dog that is followed stays with this much of the score that a new one needs."""
 MIN_IOU = 0.15
-MAX_JUMP = 1.2
-"""How far a box without overlap may be from where the dog was, in their mean size, a second at least."""
+MAX_SPEED, SHORT_S, LONG_S = 6.0, 0.2, 0.5
+"""How far a box without overlap may be from where the dog was: in their mean size a second, for at least and at most so
+long. A running dog makes some five of its lengths a second."""
 SMOOTHING_S = 0.15
 """Time constant of the box: what is older counts for less than a third after it."""
 UNCONFIRMED_S = 1.0
@@ -118,7 +119,7 @@ class Tracker:
         if min(size_a, size_b) < 0.4 * max(size_a, size_b, 1e-6):
             return 0.0
         way = math.hypot((ax + aw / 2 - bx - bw / 2) * self.aspect, ay + ah / 2 - by - bh / 2)
-        reach = MAX_JUMP * max(0.2, now - track.seen_at) * (size_a + size_b) / 2
+        reach = MAX_SPEED * min(LONG_S, max(SHORT_S, now - track.seen_at)) * (size_a + size_b) / 2
         return max(0.0, 1.0 - way / max(reach, 1e-6))
 
 

@@ -37,12 +37,16 @@ def finish(title: str, rows: list[Row]) -> None:
         sys.exit(1)
 
 
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
 def table(title: str, rows: list[Row]) -> str:
     """The rows as text, columns aligned."""
     names = list(dict.fromkeys(name for row in rows for name in row.figures))
     lines = [["", *names, "aim", ""]]
     for row in rows:
-        figures = [f"{row.figures[name]:.1f}" if name in row.figures else "" for name in names]
+        figures = [_number(row.figures[name]) if name in row.figures else "" for name in names]
         aim = "" if row.aim is None else f"{row.aim:g}"
         lines.append([row.what, *figures, aim, "" if row.met else "MISSED"])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

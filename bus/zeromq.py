@@ -337,19 +337,31 @@ class ZmqBus:
     def _subscribe(self, topic: Topic[Any], handler: Callable[[Message[Any]], None], every_value: bool) -> None:
         socket = self._socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, topic.queue)
-        if topic.kind is Kind.STATE and not every_value:
-            socket.setsockopt(zmq.CONFLATE, 1)
         socket.setsockopt(zmq.SUBSCRIBE, topic.prefix)
         reader = Reader(topic, handler, self.counters, self._complaints)
-        self._readiness.watch(socket, lambda: self._read(socket, reader))
+        read = self._read_latest if topic.kind is Kind.STATE and not every_value else self._read
+        self._readiness.watch(socket, lambda: read(socket, reader))
         endpoint = f"ipc://{self._run_dir / topic.owner}.pub"
-        stay_connected(
-            socket, endpoint, self._readiness, self.call_later, on_lost=lambda: self._read_all(socket, reader)
-        )
 
-    def _read_all(self, socket: zmq.Socket[bytes], reader: Reader) -> None:
-        while self._read(socket, reader):
-            pass
+        def read_all() -> None:
+            while read(socket, reader):
+                pass
+
+        stay_connected(socket, endpoint, self._readiness, self.call_later, on_lost=read_all)
+
+    def _read_latest(self, socket: zmq.Socket[bytes], reader: Reader) -> bool:
+        """Hand over the last of what there is. Not by CONFLATE: a multipart message there ends the process, by an
+        assertion of libzmq's."""
+        try:
+            raw = socket.recv(_NOBLOCK)
+        except zmq.Again:
+            return False
+        for _ in range(DEFAULT_QUEUE):
+            if not int(socket.getsockopt(EVENTS)) & POLLIN:
+                break
+            raw = socket.recv(_NOBLOCK)
+        reader.take(raw, time.monotonic_ns())
+        return True
 
     def _read(self, socket: zmq.Socket[bytes], reader: Reader) -> bool:
         for _ in range(BATCH):

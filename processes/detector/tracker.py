@@ -27,6 +27,7 @@ MAX_DOGS = 8
 class _Track:
     def __init__(self, number: int, found: Found, aspect: float, now: float) -> None:
         self.id, self.box, self.score = number, found.box, found.score
+        self.seen_box = found.box
         self.hits, self.seen_at = 1, now
         self.behavior = BehaviorTrack(aspect, now)
 
@@ -34,6 +35,7 @@ class _Track:
         weight = 1.0 - math.exp(-max(0.0, now - self.seen_at) / SMOOTHING_S)
         x, y, width, height = (old + (new - old) * weight for old, new in zip(self.box, found.box, strict=True))
         self.box, self.score = (x, y, min(width, 1 - x), min(height, 1 - y)), found.score
+        self.seen_box = found.box
         self.hits += 1
         self.seen_at = now
 
@@ -105,7 +107,7 @@ class Tracker:
         pairs = []
         for track in self._tracks:
             for one in found:
-                overlap = iou(track.box, one.box)
+                overlap = iou(track.seen_box, one.box)
                 if overlap < MIN_IOU:
                     overlap = MIN_IOU * self._nearness(track, one, now)
                 if overlap > 0:
@@ -114,7 +116,7 @@ class Tracker:
 
     def _nearness(self, track: _Track, one: Found, now: float) -> float:
         """1 at the same place, 0 where it cannot have come to since."""
-        (ax, ay, aw, ah), (bx, by, bw, bh) = track.box, one.box
+        (ax, ay, aw, ah), (bx, by, bw, bh) = track.seen_box, one.box
         size_a, size_b = math.sqrt(aw * ah * self.aspect), math.sqrt(bw * bh * self.aspect)
         if min(size_a, size_b) < 0.4 * max(size_a, size_b, 1e-6):
             return 0.0

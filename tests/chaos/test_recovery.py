@@ -12,8 +12,8 @@ import pytest
 import zmq
 
 from bus.codec import MAX_MESSAGE_BYTES, Request
-from bus.messages import RobotEvent
-from bus.topics import COMMAND_TOPICS, EVENTS
+from bus.messages import Beat, RobotEvent
+from bus.topics import COMMAND_TOPICS, EVENTS, MOTION_BEAT
 from bus.zeromq import ZmqBus
 from contract.commands import Driven, Motor, Nothing
 from contract.errors import ContractError
@@ -69,6 +69,20 @@ def test_a_subscriber_hears_the_owner_again_after_an_oversized_publication(short
                 return bool(seen)
 
             until(heard)
+
+
+def test_a_publication_in_parts_ends_no_subscriber(short_dir: Path) -> None:
+    seen: list[Beat] = []
+    listen = lambda bus: bus.subscribe(MOTION_BEAT, lambda message: seen.append(message.value))  # noqa: E731
+    with running("guard", short_dir, listen):
+        with zmq.Context() as context, context.socket(zmq.XPUB) as hostile:
+            hostile.bind(f"ipc://{short_dir}/motion.pub")
+            hostile.recv()
+            for _ in range(100):
+                hostile.send_multipart([MOTION_BEAT.prefix, b"", b"x"])
+        with running("motion", short_dir) as motion:
+            motion.publish(MOTION_BEAT, Beat(7))
+            until(lambda: seen == [Beat(7)])
 
 
 def test_an_asker_is_answered_again_after_an_oversized_answer(short_dir: Path) -> None:

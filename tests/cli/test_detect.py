@@ -84,7 +84,7 @@ def test_what_cannot_be_looked_at_is_named(tmp_path: Path, capsys: Output, video
     refusals: dict[str, Callable[[], list[str]]] = {
         "there is no file": lambda: [str(tmp_path / "none.jpg")],
         "is no picture": lambda: [str(_written(tmp_path / "bad.jpg"))],
-        "neither a picture": lambda: [str(_written(tmp_path / "bad.txt"))],
+        "neither a picture": lambda: [str(_written(tmp_path / "bad.bin"))],
         "would be overwritten": lambda: [str(video), "--out", str(video.parent)],
         "make model": lambda: [str(video), "--model", str(tmp_path / "none.tflite")],
     }

@@ -91,9 +91,10 @@ def dog(behavior: Behavior, number: int = 1, size: float = 0.3) -> Dog:
     return Dog(number, (0.1, 0.1, size, size), 0.6, behavior, 0.7, 0.0)
 
 
-def told(seconds: float, dogs_at: list[tuple[float, list[Dog]]]) -> list[tuple[float, Behavior]]:
+def told(seconds: float, dogs_at: list[tuple[float, list[Dog]]]) -> list[tuple[float, str]]:
     """Plays what is seen from given times on, at 5 Hz; returns the news."""
-    news, heard = News(), []
+    news = News()
+    heard: list[tuple[float, str]] = []
     for look in range(round(seconds * 5) + 1):
         now = look / 5
         dogs = [dogs for since, dogs in dogs_at if since <= now][-1]

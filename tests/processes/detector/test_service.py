@@ -64,8 +64,8 @@ class Room:
 
 def test_the_drawn_dog_is_told_of_with_its_frame_and_behaviour(tmp_path: Path) -> None:
     room = Room(tmp_path, SceneDetector())
-    room.film(21.0)
-    assert 95 <= len(room.sightings) <= 106
+    room.film(22.0)
+    assert 100 <= len(room.sightings) <= 111
     last = room.sightings[-1]
     assert last.model == "scene"
     assert len({dog.id for sighting in room.sightings for dog in sighting.dogs}) == 1

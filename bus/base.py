@@ -60,9 +60,15 @@ class Bus(Protocol):
         origin: Origin | None = None,
         id: str | None = None,
         timeout_s: float | None = None,
+        sent_s: float | None = None,
     ) -> Future[Any]:
         """Ask the topic's owner. The future ends by the deadline: with the reply, or with ContractError
-        (`Unavailable` when nobody answered)."""
+        (`Unavailable` when nobody answered).
+
+        Args:
+            sent_s: what the request says of when it was sent: for what came in earlier than it could be passed on,
+                and grows old by that. None: now.
+        """
 
     def every(self, period_s: float, call: Callable[[], None]) -> Timer:
         """Call again and again; a late call is made once, not several times."""

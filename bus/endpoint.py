@@ -277,6 +277,7 @@ class Asker:
         id_: str | None,
         timeout_s: float | None,
         future: Future[Any],
+        sent_s: float | None = None,
     ) -> Request[Any] | None:
         """Note a request and return it to be sent; None when `future` was ended at once."""
         if len(self._pending) >= MAX_PENDING:
@@ -285,7 +286,8 @@ class Asker:
             return None
         timeout_ns = int((topic.max_age_s if timeout_s is None else timeout_s) * 1e9)
         nonce = next(self._nonces)
-        request = Request(topic, body, self._sender, nonce, id_, now_ns, now_ns + timeout_ns, origin)
+        sent_ns = now_ns if sent_s is None else min(now_ns, int(sent_s * 1e9))
+        request = Request(topic, body, self._sender, nonce, id_, sent_ns, now_ns + timeout_ns, origin)
         self._pending[nonce] = _Pending(request, future)
         heapq.heappush(self._deadlines, (request.deadline_ns, nonce))
         return request

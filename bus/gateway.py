@@ -129,7 +129,7 @@ class Session:
         except ContractError as error:
             return self._refused(error)
         self._drives = self._drives or spec.motion
-        return self._bus.request(topic, command.body, origin=self.origin, id=self._scoped(command.id))
+        return self._bus.request(topic, command.body, origin=self.origin, id=self._scoped(command.id), sent_s=received)
 
     def ask(self, topic: Topic[Any], body: Struct, received: float) -> Future[Any]:
         """Ask something that is no command, where the table lets this session ask it.

@@ -136,9 +136,10 @@ class MemoryBus:
         origin: Origin | None = None,
         id: str | None = None,
         timeout_s: float | None = None,
+        sent_s: float | None = None,
     ) -> Future[Any]:
         future = promise(topic)
-        request = self._asker.begin(topic, body, self._now_ns(), origin, id, timeout_s, future)
+        request = self._asker.begin(topic, body, self._now_ns(), origin, id, timeout_s, future, sent_s)
         if request is not None:
             raw = codec.encode_request(request)
             self._hub.post(lambda: self._deliver(topic, raw), urgent=topic.kind is Kind.STOP)

@@ -130,11 +130,13 @@ class ZmqBus:
         origin: Origin | None = None,
         id: str | None = None,
         timeout_s: float | None = None,
+        sent_s: float | None = None,
     ) -> Future[Any]:
         future = promise(topic)
         now_ns = time.monotonic_ns()
         self._on_loop(
-            lambda: self._ask(topic, body, now_ns, origin, id, timeout_s, future), urgent=topic.kind is Kind.STOP
+            lambda: self._ask(topic, body, now_ns, origin, id, timeout_s, future, sent_s),
+            urgent=topic.kind is Kind.STOP,
         )
         return future
 
@@ -429,11 +431,12 @@ class ZmqBus:
         id_: str | None,
         timeout_s: float | None,
         future: Future[Any],
+        sent_s: float | None,
     ) -> None:
         if self._closed:
             future.set_exception(Unavailable("This process is stopping."))
             return
-        request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, future)
+        request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, future, sent_s)
         if request is None:
             return
         name = lane_of(topic)

@@ -57,6 +57,7 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     throttled: bool | None = None
     disk_free_mib: Mebibytes | None = None
     memory_free: Percent | None = None
+    emergency_stop: bool | None = None
 
 
 class HistoryQuery(Struct, frozen=True):
@@ -91,6 +92,7 @@ class Status(Struct, frozen=True, kw_only=True):
     mode: Mode | None = None
     is_charging: bool | None = None
     treats_remaining: Count | None = None
+    emergency_stop: bool | None = None
 
 
 def status_of(telemetry: Telemetry) -> Status:
@@ -101,6 +103,7 @@ def status_of(telemetry: Telemetry) -> Status:
         mode=telemetry.mode,
         is_charging=telemetry.is_charging,
         treats_remaining=telemetry.treats_remaining,
+        emergency_stop=telemetry.emergency_stop,
     )
 
 

@@ -167,6 +167,8 @@ def _command(
     )
 
 
+MOVING = ("EMERGENCY_STOPPED", "BUSY", "MOTOR_FAULT")
+"""What may come of asking motors or head to move."""
 PLAYING = ("NOT_FOUND", "SUPERSEDED", "AUDIO_UNAVAILABLE")
 """What may come of asking for a sound."""
 
@@ -177,12 +179,12 @@ ROBOT_ROWS: tuple[Row, ...] = (
     _command("POST /motor/speed", "motor", "Set the speed of both tracks", codes=("EMERGENCY_STOPPED", "LOW_BATTERY", "BUSY", "MOTOR_FAULT")),
     _command("POST /motor/stop", "stop", "Stop both motors"),
     _command("POST /motor/emergency", "emergency_stop", "Emergency stop; latches until released"),
-    _command("POST /motor/release", "release", "Release the emergency stop"),
+    _command("POST /motor/release", "release", "Release the emergency stop", codes=("EMERGENCY_STOPPED",)),
     Row("GET", "/camera/stream", "MJPEG video", reply=None, media="multipart/x-mixed-replace; boundary=frame", codes=("UNAVAILABLE", "CAMERA_FAULT")),
     Row("GET", "/camera/snapshot", "One JPEG picture", reply=None, media="image/jpeg", codes=("UNAVAILABLE", "CAMERA_FAULT")),
-    _command("POST /servo/pan", "servo", "Set the pan angle", lambda body, params: commands.Servo(pan=body.angle), PanAngle),
-    _command("POST /servo/tilt", "servo", "Set the tilt angle", lambda body, params: commands.Servo(tilt=body.angle), TiltAngle),
-    _command("POST /servo/center", "servo_center", "Centre the camera"),
+    _command("POST /servo/pan", "servo", "Set the pan angle", lambda body, params: commands.Servo(pan=body.angle), PanAngle, codes=MOVING),
+    _command("POST /servo/tilt", "servo", "Set the tilt angle", lambda body, params: commands.Servo(tilt=body.angle), TiltAngle, codes=MOVING),
+    _command("POST /servo/center", "servo_center", "Centre the camera", codes=MOVING),
     _command("POST /treat/dispense", "treat", "Dispense one treat", reply=TreatReply, codes=("EMPTY", "BUSY", "CONFLICT", "COOLDOWN", "DAILY_LIMIT", "TREAT_JAM")),
     _command("POST /treat/refill", "treat_refill", "Tell how many treats are in the carousel now", reply=RefillReply, codes=("BUSY",)),
     _command("POST /treat/carousel/rotate", "carousel_rotate", "Rotate the carousel by one slot", codes=("BUSY", "TREAT_JAM")),

@@ -9,12 +9,16 @@ log = logging.getLogger(__name__)
 
 NICE = -10
 """Ahead of video and detection (0), behind the kernel's own work."""
+DOOR_NICE = -5
+"""Commands come in by it: behind those who carry them out, ahead of all others."""
 
 
-def go_first(nice: int = NICE) -> bool:
-    """Ask for it. False where this user may not have it (it takes CAP_SYS_NICE), which is said once and is no error."""
+def go_first(nice: int = NICE, pid: int | None = None) -> bool:
+    """Ask for it, for this process or another. False where this user may not have it (it takes CAP_SYS_NICE), which is
+    said once and is no error."""
     try:
-        for thread in os.listdir("/proc/self/task"):  # Linux keeps it by thread; those started later inherit it
+        # Linux keeps it by thread; those started later inherit it.
+        for thread in os.listdir(f"/proc/{pid or 'self'}/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread), nice)
     except PermissionError:
         log.info("no priority over other processes: this user may not have it")

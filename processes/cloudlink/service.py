@@ -29,6 +29,7 @@ from contract.commands import CommandResult, Relayed
 from contract.errors import ContractError
 from contract.models import status_of
 from contract.validate import convert, decode_json
+from hardware.priority import DOOR_NICE, go_first
 from processes.cloudlink.config import CloudlinkConfig, Relay, relay_of
 from processes.cloudlink.driver import Connection, Dialer, WebsocketDialer
 from processes.cloudlink.events import EventSender
@@ -359,6 +360,7 @@ def without_relay(bus: Bus, state: str) -> None:
 
 def build(context: Context) -> None:
     """Wire cloudlink to the relay of the settings, or to none."""
+    go_first(DOOR_NICE)
     config = context.section("cloudlink", CloudlinkConfig)
     try:
         relay = relay_of(config, os.environ, context.data_dir)

@@ -26,7 +26,7 @@ from contract.errors import ContractError
 from contract.frames import MAX_FRAME_BYTES
 from contract.rest import ROBOT_ROWS, Health, Row, Success, TokenBody
 from contract.validate import convert, decode, encode, explain
-from processes.local_api import websocket
+from processes.local_api import arrival, websocket
 from processes.local_api.access import COOKIE, Caller
 from processes.local_api.pictures import Jpeg
 from processes.local_api.service import LocalApi
@@ -137,7 +137,7 @@ def _carry_out(api: LocalApi, row: Row) -> Handler:
 
     def handle(body: Any, params: dict[str, str]) -> Any:
         fields = convert(spec.body, msgspec.to_builtins(make(body, params)))
-        result = api.carry_out(request.remote_addr or "", Command(spec, fields))
+        result = api.carry_out(request.remote_addr or "", Command(spec, fields), arrival.arrived_s())
         picked = {} if isinstance(result, Nothing) else row.pick(result) if row.pick else result
         return convert(row.reply, msgspec.to_builtins(picked))
 

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from bus.frames import FrameReader
 from bus.injection import serve_injections
 from bus.runner import HEARTBEAT_S, die_with_parent, heartbeat, log_to_stderr, parse_arguments
 from bus.zeromq import ZmqBus
+from hardware.priority import DOOR_NICE, go_first
+from processes.local_api import arrival
 from processes.local_api.access import Door
 from processes.local_api.app import create_app
 from processes.local_api.config import LocalApiConfig
@@ -45,9 +48,15 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     """gunicorn's threaded worker, except that no client can hold up the thread that accepts the others.
 
     gunicorn lingers up to 2 s on a socket that it closes, in its main thread; here whichever thread served it does.
+    A request is marked with when it came in, before it waits for a thread.
     """
 
+    def enqueue_req(self, conn: Any) -> None:
+        conn.readable_s = time.monotonic()
+        super().enqueue_req(conn)
+
     def handle(self, conn: Any) -> Any:
+        arrival.mark(conn.readable_s)
         outcome = super().handle(conn)
         if outcome is False:
             conn.close(graceful=True)
@@ -105,6 +114,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         return create_app(self._api, WEB)
 
     def _post_worker_init(self, worker: Any) -> None:
+        go_first(DOOR_NICE)
         seconds = self._local.client_timeout_s
         timeout = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         gthread.DEFAULT_WORKER_DATA_TIMEOUT = SILENT_S

@@ -112,21 +112,24 @@ class LocalApi:
 
     # -- commands ---------------------------------------------------------------------------------
 
-    def carry_out(self, peer: str, command: Command) -> Any:
+    def carry_out(self, peer: str, command: Command, received: float) -> Any:
         """Send a command and wait for what came of it.
+
+        Args:
+            received: CLOCK_MONOTONIC in s when it came in, which is before it was this thread's turn.
 
         Raises:
             ContractError: it was refused, or failed.
         """
         if command.spec.urgent:
-            return self._carry_out(peer, command)
+            return self._carry_out(peer, command, received)
         with self.waiting():
-            return self._carry_out(peer, command)
+            return self._carry_out(peer, command, received)
 
-    def _carry_out(self, peer: str, command: Command) -> Any:
+    def _carry_out(self, peer: str, command: Command, received: float) -> Any:
         entry = self._peer(peer)
         with entry.lock:
-            future = entry.session.carry_out(command, self.bus.now())
+            future = entry.session.carry_out(command, received)
         try:
             return future.result(command.spec.timeout_s + REPLY_MARGIN_S)
         except TimeoutError as error:

@@ -48,6 +48,7 @@ class Client:
         self.outgoing = outgoing
         self.pongs = pongs
         self.ping = LinkPing(now)
+        self.received_s = now
 
 
 class Sockets:
@@ -100,8 +101,10 @@ class Sockets:
         self._perform(client, logic.on_open())
         return client
 
-    def on_text(self, client: Client, text: str | bytes) -> None:
-        self._perform(client, client.logic.on_text(text, self._bus.now()))
+    def on_text(self, client: Client, text: str | bytes, received: float) -> None:
+        """A frame of the client's, which came in at `received` (CLOCK_MONOTONIC in s)."""
+        client.received_s = received
+        self._perform(client, client.logic.on_text(text, received))
 
     def close(self, client: Client) -> None:
         """The socket is gone: what it drove stops at once, and its video ends."""
@@ -137,7 +140,9 @@ class Sockets:
         now = self._bus.now()
         fresh = client.ping.fresh(now)
         client.ping.on_motion(now)
-        client.session.submit(message, now, lambda answer: self._send(client, encode(answer)), link_fresh=fresh)
+        client.session.submit(
+            message, client.received_s, lambda answer: self._send(client, encode(answer)), link_fresh=fresh
+        )
 
     def _signal(self, client: Client, action: Signal) -> None:
         body = SignalIn(msgspec.to_builtins(action.frame), Origin("lan", action.session_id))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from simple_websocket import ConnectionClosed, Server
@@ -17,7 +18,7 @@ from wsproto.utilities import LocalProtocolError
 
 from bus.base import Bus
 from processes.local_api.outgoing import Outgoing
-from processes.local_api.sockets import Sockets
+from processes.local_api.sockets import Client, Sockets
 
 T = TypeVar("T")
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 MAX_UNREAD = 64
 """Messages that may wait to be handled; then the client has to wait too."""
+MAX_AHEAD = 16
+"""Of those, so many may wait for the bus's loop, with the time they came in at; the others wait to be read."""
 LOOP_TIMEOUT_S = 5.0
 POLL_S = 0.25
 CLOSE_WITHIN_S = 2.0
@@ -131,11 +134,21 @@ def on_loop(bus: Bus, call: Callable[[], T]) -> T:
     return future.result(LOOP_TIMEOUT_S)
 
 
+def _take(
+    sockets: Sockets, client: Client, text: str | bytes, received: float, ahead: threading.BoundedSemaphore
+) -> None:
+    try:
+        sockets.on_text(client, text, received)
+    finally:
+        ahead.release()
+
+
 def serve(ws: Server, bus: Bus, sockets: Sockets, peer: str, *, authenticated: bool) -> None:
     """One client, in the request's own thread, until it is gone or turned away."""
     guard: GuardedSocket = ws.sock
     guard.backlog = lambda: len(ws.input_buffer)
     wire = ServerWire(ws)
+    ahead = threading.BoundedSemaphore(MAX_AHEAD)
     outgoing = Outgoing()
     writer = threading.Thread(target=outgoing.run, args=(wire,), name="ws-writer", daemon=True)
     client = on_loop(bus, lambda: sockets.open(peer, outgoing, wire, authenticated=authenticated))
@@ -144,7 +157,10 @@ def serve(ws: Server, bus: Bus, sockets: Sockets, peer: str, *, authenticated: b
         while not outgoing.closing.is_set():
             text = ws.receive(timeout=POLL_S)
             if text is not None:
-                on_loop(bus, lambda text=text: sockets.on_text(client, text))  # type: ignore[misc]
+                received = bus.now()
+                if not ahead.acquire(timeout=LOOP_TIMEOUT_S):
+                    raise TimeoutError("the bus's loop hangs")
+                bus.call_soon(partial(_take, sockets, client, text, received, ahead))
     except ConnectionClosed:
         log.debug("a client is gone")
     else:

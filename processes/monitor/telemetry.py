@@ -29,6 +29,7 @@ class Surroundings:
         """All of it as of now."""
         now = self._bus.now()
         dispenser, mode = self._dispenser.fresh(now), self._mode.fresh(now)
+        motion = self._motion.fresh(now)
         seen, behavior, confidence = dog(self._sighting.fresh(now))
         return Telemetry(
             battery=_rounded(battery.pct, 1),
@@ -48,6 +49,7 @@ class Surroundings:
             throttled=condition.throttled,
             disk_free_mib=condition.disk_free_mib,
             memory_free=condition.memory_free_pct,
+            emergency_stop=motion.emergency if motion else None,
         )
 
 

@@ -1,9 +1,11 @@
-"""What motion holds of the machine: motors, pan and tilt, and the mark of the emergency stop."""
+"""What motion holds of the machine: motors, pan and tilt, the processes that commands come in by, and its files."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import select
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,34 @@ from hardware.motors import HBridgeMotors, MotorDriver
 from hardware.pins import Factory, close_factory, connected, pin_factory
 from hardware.servo import PulseServo, ServoDriver, servo_output
 
+log = logging.getLogger(__name__)
 
-class Body(Protocol):
-    """All that moves. A `hardware.link.Devices`. The motors are at zero when it is opened."""
+
+class Drive(Protocol):
+    """The motors. A `hardware.link.Devices`; they are at zero when it is opened."""
 
     @property
     def motors(self) -> MotorDriver: ...
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Doors(Protocol):
+    """The processes by which commands come in from outside."""
+
+    def follow(self, name: str, pid: int) -> None:
+        """It beats, and has this pid."""
+
+    def ended(self) -> list[str]:
+        """Those that have ended since the last look."""
+
+
+class Head(Protocol):
+    """Pan and tilt. A `hardware.link.Devices` of its own: servos that cannot be reached keep no motor from stopping."""
 
     @property
     def pan(self) -> ServoDriver: ...
@@ -37,44 +61,104 @@ class Body(Protocol):
 
 
 @dataclass
-class PinBody:
-    """The `Body` on the header's pins."""
-
-    motors: MotorDriver
-    pan: ServoDriver
-    tilt: ServoDriver
+class _OnPins:
     factory: Factory
 
     def check(self) -> None:
         if not connected(self.factory):
             raise HardwareError("the pins no longer answer")
 
-    def close(self) -> None:
-        self.motors.close()
-        self.pan.close()
-        self.tilt.close()
-        close_factory(self.factory)
-
     def abandon(self) -> None:
         abandon_factory(self.factory)
 
 
-def open_body(hardware: HardwareConfig) -> PinBody:
+@dataclass
+class PinDrive(_OnPins):
+    """The `Drive` on the header's pins."""
+
+    motors: MotorDriver
+
+    def close(self) -> None:
+        self.motors.close()
+        close_factory(self.factory)
+
+
+@dataclass
+class PinHead(_OnPins):
+    """The `Head` on the header's pins, or on a servo board."""
+
+    pan: ServoDriver
+    tilt: ServoDriver
+
+    def close(self) -> None:
+        self.pan.close()
+        self.tilt.close()
+        close_factory(self.factory)
+
+
+def open_drive(hardware: HardwareConfig) -> PinDrive:
     """Raises:
     HardwareError: the pins cannot be reached.
     """
     factory = pin_factory(hardware.pins)
+    try:
+        return PinDrive(factory, HBridgeMotors(hardware.motors, factory))
+    except HardwareError:
+        abandon_factory(factory)
+        raise
+
+
+def open_head(hardware: HardwareConfig) -> PinHead:
+    """Raises:
+    HardwareError: the pins, or the servo board, cannot be reached.
+    """
+    factory = pin_factory(hardware.pins)
     servos = hardware.servos
     try:
-        return PinBody(
-            HBridgeMotors(hardware.motors, factory),
+        return PinHead(
+            factory,
             PulseServo(servos.pan, servo_output(servos.pan, servos.board, factory)),
             PulseServo(servos.tilt, servo_output(servos.tilt, servos.board, factory)),
-            factory,
         )
     except HardwareError:
         abandon_factory(factory)
         raise
+
+
+class PidfdDoors:
+    """The processes by which commands come in, held by pidfds: their end is known at the next look, not by silence."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._held: dict[str, tuple[int, int]] = {}
+
+    def follow(self, name: str, pid: int) -> None:
+        """It beats, and has this pid."""
+        known = self._held.get(name)
+        if known is not None and known[0] == pid:
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            log.warning("%s (pid %d) cannot be held: %s", name, pid, error)
+            return
+        self._let_go(name)
+        self._held[name] = (pid, pidfd)
+        self._poll.register(pidfd, select.POLLIN)
+
+    def ended(self) -> list[str]:
+        """Those that have ended since the last look."""
+        over = {pidfd for pidfd, _ in self._poll.poll(0)}
+        names = [name for name, (_, pidfd) in self._held.items() if pidfd in over]
+        for name in names:
+            self._let_go(name)
+        return names
+
+    def _let_go(self, name: str) -> None:
+        held = self._held.pop(name, None)
+        if held is not None:
+            self._poll.unregister(held[1])
+            os.close(held[1])
 
 
 class LatchFile:

@@ -44,6 +44,10 @@ class Lease:
         """Who holds it, or None when nobody does, or it is stale."""
         return self._holder if now - self._last_s < self._fresh_s else None
 
+    @property
+    def fresh_until_s(self) -> float:
+        return self._last_s + self._fresh_s
+
     def take(self, origin: Origin, sent_s: float, now: float) -> None:
         """Take or refresh it, as of when the command was sent.
 
@@ -65,6 +69,10 @@ class Lease:
     def held_by(self, origin: Origin) -> bool:
         """Whether it was this session that took it last, fresh or not."""
         return self._holder is not None and same_session(self._holder, origin)
+
+    def held_from(self, source: Source) -> bool:
+        """The same for all sessions of a source."""
+        return self._holder is not None and self._holder.source == source
 
     def end(self) -> None:
         self._holder = None
@@ -90,7 +98,8 @@ class Arbiter:
         self._lease = Lease(config.deadman_s)
         self._target = ZERO
         self._stepped_s = 0.0
-        self._stopped_s = float("-inf")
+        self._stopped_s = self._emergency_s = float("-inf")
+        self._source_gone_s: dict[Source, float] = {}
         self._gone_s: OrderedDict[tuple[Source, str], float] = OrderedDict()
         self._guard_s = float("-inf")
         self._pins_trouble: str | None = "the pins were not reached yet"
@@ -105,9 +114,23 @@ class Arbiter:
             return "The guard process is silent, and without it the motors stay off; it is being restarted."
         return None
 
+    def deadline(self, now: float) -> float | None:
+        """When the motors have to stop unless a command comes; None while nobody drives."""
+        return self._lease.fresh_until_s if self._lease.holder(now) is not None else None
+
     def driver(self, now: float) -> Origin | None:
         """Who drives."""
         return self._lease.holder(now)
+
+    def refuse_when_stopped(self) -> None:
+        """Raises:
+        ContractError: EMERGENCY_STOPPED.
+        """
+        if self.emergency:
+            raise ContractError(
+                "EMERGENCY_STOPPED",
+                "The emergency stop is on. Send `release` (POST /motor/release) when it is safe to move again.",
+            )
 
     # -- what happens -----------------------------------------------------------------------------
 
@@ -122,11 +145,7 @@ class Arbiter:
         fault = self.fault(now)
         if fault is not None:
             raise ContractError("MOTOR_FAULT", fault)
-        if self.emergency:
-            raise ContractError(
-                "EMERGENCY_STOPPED",
-                "The emergency stop is on. Send `release` (POST /motor/release) when it is safe to drive again.",
-            )
+        self.refuse_when_stopped()
         if self.battery_critical and (left, right) != ZERO:
             raise ContractError("LOW_BATTERY", "The battery is all but empty: charge it before the robot drives again.")
         if now - sent_s >= self._config.deadman_s or sent_s <= self._void_until(origin):
@@ -146,11 +165,25 @@ class Arbiter:
     def on_emergency_stop(self, sent_s: float) -> Speeds:
         """Stop, and stay stopped until `on_release`."""
         self.emergency = True
+        self._emergency_s = max(self._emergency_s, sent_s)
         return self.on_stop(sent_s)
 
-    def on_release(self) -> None:
-        """The latch opens; nothing moves by it."""
+    def on_release(self, sent_s: float) -> None:
+        """The latch opens; nothing moves by it.
+
+        Raises:
+            ContractError: EMERGENCY_STOPPED: the stop was pressed after this was sent, and overtook it.
+        """
+        if sent_s <= self._emergency_s:
+            raise ContractError(
+                "EMERGENCY_STOPPED", "The emergency stop was pressed after this was sent, so it is not released by it."
+            )
         self.emergency = False
+
+    def on_source_gone(self, source: Source, now: float) -> Speeds:
+        """The process has ended by which commands of this source come: all their senders are gone with it."""
+        self._source_gone_s[source] = now
+        return self._halt() if self._lease.held_from(source) else self.speeds
 
     def on_driver_gone(self, origin: Origin, sent_s: float) -> Speeds:
         """A session has ended: what it was driving stops, what others drive goes on."""
@@ -186,7 +219,12 @@ class Arbiter:
     # -- how --------------------------------------------------------------------------------------
 
     def _void_until(self, origin: Origin) -> float:
-        return max(self._stopped_s, self._gone_s.get((origin.source, origin.session), float("-inf")))
+        never = float("-inf")
+        return max(
+            self._stopped_s,
+            self._source_gone_s.get(origin.source, never),
+            self._gone_s.get((origin.source, origin.session), never),
+        )
 
     def _halt(self) -> Speeds:
         self._lease.end()

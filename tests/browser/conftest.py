@@ -69,6 +69,7 @@ class FakeRobot:
         self.silent = False
         self.refusal: dict[str, str] | None = None
         self.treats = 12
+        self.emergency_stop: bool | None = None
 
     def call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=20)
@@ -116,7 +117,7 @@ class FakeRobot:
             return reply | {"data": {"remaining": self.treats, "confirmed": True}}
         if message["command"] == "get_status":
             status = {"battery": 78.4, "temperature": 41.6, "mode": "idle", "treats_remaining": self.treats}
-            return reply | {"data": status | {"is_charging": False}}
+            return reply | {"data": status | {"is_charging": False, "emergency_stop": self.emergency_stop}}
         return reply
 
     def stop(self) -> None:

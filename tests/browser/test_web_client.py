@@ -158,6 +158,21 @@ def test_a_refused_push_shows_the_latched_emergency_stop(page: Page, relay: Any)
     page.mouse.up()
 
 
+def test_a_page_that_opens_later_shows_that_the_emergency_stop_is_on_and_when_it_is_released(
+    page: Page, relay: Any, eventually: Eventually
+) -> None:
+    relay.robot.emergency_stop = True
+    open_robot(page, relay)
+    expect(page.locator("#robot")).to_have_attribute("data-estop", "on")
+
+    def released() -> bool:
+        """The robot says so every few seconds; what is older than the page's own news is no news to it."""
+        relay.send({"event": "status", "device_id": DEVICE, "data": {"emergency_stop": False}})
+        return page.locator("#robot").get_attribute("data-estop") == "off"
+
+    eventually(released)
+
+
 def test_treat_look_and_lights(page: Page, relay: Any, eventually: Eventually) -> None:
     open_robot(page, relay)
     expect(page.locator("#reading-battery")).to_have_text("78 %")

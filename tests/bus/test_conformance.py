@@ -207,6 +207,26 @@ def test_a_request_is_answered_with_the_reply(world: World) -> None:
     assert origins == [origin]
 
 
+def test_a_request_may_say_that_it_is_older_than_its_sending_but_not_younger(world: World) -> None:
+    motion, lan = world.bus("motion"), world.bus("local_api")
+    sent: list[int] = []
+
+    def drive(request: Request[commands.Motor]) -> commands.Driven:
+        sent.append(request.sent_ns)
+        return commands.Driven(0.0, 0.0)
+
+    motion.serve(MOTOR, drive)  # type: ignore[arg-type]
+    world.start(motion)
+    world.start(lan)
+    began = lan.now()
+    for sent_s in (began - 0.25, began + 3600.0):
+        future = lan.request(MOTOR, commands.Motor(0.0, 0.0), sent_s=sent_s, timeout_s=PATIENCE_S)
+        world.until(future.done)
+        assert future.result() == commands.Driven(0.0, 0.0)
+    assert sent[0] / 1e9 == pytest.approx(began - 0.25)
+    assert began <= sent[1] / 1e9 + 1e-6 <= lan.now() + 1e-6
+
+
 def test_a_request_may_be_answered_later(world: World) -> None:
     dispenser, lan = world.bus("dispenser"), world.bus("local_api")
     deed: Future[Any] = Future()

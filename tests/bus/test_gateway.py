@@ -155,6 +155,14 @@ def test_a_burst_of_held_up_motion_moves_nothing(robot: Robot) -> None:
     assert robot.lan.counters["gateway.refused.STALE_COMMAND"] == 30
 
 
+def test_a_command_is_as_old_as_its_coming_in_however_late_its_turn_was(robot: Robot) -> None:
+    received = robot.hub.now
+    robot.hub.advance(0.3)
+    robot.session().submit({"command": "motor", "left": 1, "right": 1}, received, robot.answers.append)
+    robot.hub.run()
+    assert [request.sent_ns / 1e9 for request in robot.asked] == [pytest.approx(received)]
+
+
 def test_motion_without_a_time_is_dropped_while_the_link_is_silent(robot: Robot) -> None:
     session = robot.session()
     drive = {"command": "motor", "left": 1, "right": 1}

@@ -3,12 +3,15 @@
 import { h, icon, toast } from "../dom.js";
 import { sentence } from "../format.js";
 
+const STATUS_AGE_MS = 3000;
+
 /**
  * The bar with Stop, Emergency stop and Release. `onStop()` lets go of the stick.
  * `latched` is "off", "sending", "on", or "unsure" (sent, but nobody answered).
  */
 export function stopBar(link, { onStop, onChange }) {
   let latched = "off";
+  let changedAt = -Infinity;
   const words = h("p", { id: "estop-state", class: "estop-state", role: "alert" });
   const release = h("button", { id: "release", type: "button", class: "release" }, "Release");
   const notice = h("div", { class: "estop-notice", hidden: true }, icon("hand"), words, release);
@@ -23,6 +26,7 @@ export function stopBar(link, { onStop, onChange }) {
   };
   const become = (state) => {
     latched = state;
+    changedAt = performance.now();
     words.textContent = TEXT[state];
     notice.hidden = state === "off";
     release.hidden = state === "sending";
@@ -69,5 +73,10 @@ export function stopBar(link, { onStop, onChange }) {
     stop: () => stop.click(),
     /** The robot itself said that its emergency stop is on. */
     learn: () => latched !== "sending" && become("on"),
+    /** What the robot's status says of it, which may be a little older than what was done here. */
+    told: (on) => {
+      if (latched === "sending" || performance.now() - changedAt < STATUS_AGE_MS) return;
+      if (on ? latched !== "on" : latched === "on") become(on ? "on" : "off");
+    },
   };
 }

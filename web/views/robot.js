@@ -103,6 +103,7 @@ export function robotView({ socket, deviceId, onRefused }) {
 
   const known = (values) => {
     info.update(values);
+    if (typeof values.emergency_stop === "boolean") stops.told(values.emergency_stop);
     if (typeof values.treats_remaining === "number") treat.remaining(values.treats_remaining);
   };
   const showPath = () => {

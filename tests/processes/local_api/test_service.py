@@ -83,7 +83,7 @@ class Room:
         return Driven(request.body.left, request.body.right)
 
     def say(self, **message: Any) -> None:
-        self.api.sockets.on_text(self.client, json.dumps(message))
+        self.api.sockets.on_text(self.client, json.dumps(message), self.api.bus.now())
         self.hub.run()
 
 
@@ -180,7 +180,7 @@ def test_stopping_tells_every_client_to_come_back(room: Room) -> None:
 def test_a_client_is_told_when_the_robots_video_has_restarted() -> None:
     room = Room()
     for pid in (7, 8):
-        room.api.sockets.on_text(room.client, '{"type":"webrtc_request"}')
+        room.api.sockets.on_text(room.client, '{"type":"webrtc_request"}', room.api.bus.now())
         webrtc = room.hub.bus("webrtc")
         webrtc.serve(SIGNAL, lambda request: None)
         webrtc.publish(HEARTBEATS["webrtc"], Heartbeat(pid, 0.0, 0.0))

@@ -7,7 +7,7 @@ import pytest
 from bus.memory import MemoryHub
 from bus.messages import DispenserState, Dog, ModeState, MotionState, Sighting
 from bus.topics import DISPENSER_STATE, MODE_STATE, MOTION_STATE, SIGHTING
-from contract.models import Mission, Telemetry
+from contract.models import Mission, Telemetry, status_of
 from processes.monitor.battery import Reading
 from processes.monitor.machine import Condition
 from processes.monitor.telemetry import Surroundings
@@ -96,6 +96,14 @@ def test_what_was_seen_is_soon_over(room: Room) -> None:
     room.say(SIGHTING, Sighting(5, 1, [Dog(1, BOX, 0.4, "moving", 0.9, 2.0)], "scene"))
     room.hub.advance(SIGHTING.max_age_s + 0.1)
     assert (room.telemetry().dog_detected, room.telemetry().current_behavior) == (None, None)
+
+
+def test_the_emergency_stop_is_motions(room: Room) -> None:
+    assert room.telemetry().emergency_stop is None
+    for latched in (True, False):
+        room.say(MOTION_STATE, MotionState(0.0, 0.0, 0.0, 0.0, latched, None))
+        assert room.telemetry().emergency_stop is latched
+        assert status_of(room.telemetry()).emergency_stop is latched
 
 
 def test_treats_are_the_dispensers(room: Room) -> None:

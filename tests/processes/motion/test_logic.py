@@ -75,8 +75,8 @@ def test_a_critical_battery_stops_whoever_drives_and_refuses_until_it_is_charged
 def test_a_release_does_not_charge_the_battery(driving: Driving) -> None:
     driving.arbiter.on_battery(critical=True)
     driving.arbiter.on_emergency_stop(driving.now)
-    driving.arbiter.on_release()
     driving.wait(0.1)
+    driving.arbiter.on_release(driving.now)
     assert driving.refused(APP).code == "LOW_BATTERY"
 
 
@@ -176,6 +176,15 @@ def test_a_command_sent_before_the_stop_that_overtook_it_is_not_obeyed(driving: 
     assert driving.arbiter.speeds == ZERO
 
 
+def test_a_process_that_ends_takes_its_drivers_with_it_and_what_they_sent(driving: Driving) -> None:
+    driving.hold(APP, 0.3)
+    assert driving.arbiter.on_source_gone("cloud", driving.now) != ZERO
+    assert driving.arbiter.on_source_gone("datachannel", driving.now) == ZERO
+    assert driving.refused(OTHER_APP, age_s=0.01).code == "STALE_COMMAND"
+    driving.wait(0.01)
+    assert driving.motor(OTHER_APP) != ZERO
+
+
 def test_the_emergency_stop_latches_until_it_is_released(driving: Driving) -> None:
     driving.hold(LAN, 0.3)
     assert driving.arbiter.on_emergency_stop(driving.now) == ZERO
@@ -183,7 +192,7 @@ def test_the_emergency_stop_latches_until_it_is_released(driving: Driving) -> No
     refusal = driving.refused(LAN)
     assert (refusal.code, refusal.status) == ("EMERGENCY_STOPPED", 409)
     assert "release" in refusal.message
-    driving.arbiter.on_release()
+    driving.arbiter.on_release(driving.now)
     driving.wait(0.1)
     assert driving.arbiter.speeds == ZERO
     assert driving.motor(LAN) != ZERO
@@ -270,7 +279,8 @@ def test_ramp(speed: float, target: float, expected: float) -> None:
 
 
 SPEED = st.floats(-1.0, 1.0)
-ORIGIN = st.builds(Origin, st.sampled_from(sorted(PRIORITY)), st.sampled_from(["a", "b"]))
+SOURCE = st.sampled_from(sorted(PRIORITY))
+ORIGIN = st.builds(Origin, SOURCE, st.sampled_from(["a", "b"]))
 
 
 class ArbiterMachine(RuleBasedStateMachine):
@@ -283,7 +293,7 @@ class ArbiterMachine(RuleBasedStateMachine):
         self.accepted_s = float("-inf")
         self.guard_s = float("-inf")
         self.pins = False
-        self.emergency = False
+        self.emergency, self.pressed_s = False, 0.0
 
     @rule(origin=ORIGIN, left=SPEED, right=SPEED, age_s=st.floats(0.0, 0.6))
     def motor(self, origin: Origin, left: float, right: float, age_s: float) -> None:
@@ -308,13 +318,24 @@ class ArbiterMachine(RuleBasedStateMachine):
     @rule()
     def emergency_stop(self) -> None:
         assert self.arbiter.on_emergency_stop(self.now) == ZERO
-        self.emergency = True
+        self.emergency, self.pressed_s = True, self.now
 
     @precondition(lambda self: self.emergency)
-    @rule()
-    def release(self) -> None:
-        self.arbiter.on_release()
-        self.emergency = False
+    @rule(age_s=st.floats(0.0, 0.3))
+    def release(self, age_s: float) -> None:
+        sent_s = self.now - age_s
+        if sent_s > self.pressed_s:
+            self.arbiter.on_release(sent_s)
+            self.emergency = False
+        else:
+            with pytest.raises(ContractError, match="EMERGENCY_STOPPED"):
+                self.arbiter.on_release(sent_s)
+
+    @rule(source=SOURCE)
+    def source_gone(self, source: Source) -> None:
+        driver = self.arbiter.driver(self.now)
+        speeds = self.arbiter.on_source_gone(source, self.now)
+        assert speeds == ZERO or driver is None or driver.source != source
 
     @rule(origin=ORIGIN)
     def driver_gone(self, origin: Origin) -> None:

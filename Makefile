@@ -15,7 +15,7 @@ ARGS ?=
 # libatomic1 is what the Node.js inside Playwright links to.
 BROWSER := chromium libatomic1
 
-.PHONY: demo test model lint clean bench-detector bench-bus bench-main-path drill-bus drill-fuzz drill-supervision drill-treats screenshot bench-frames
+.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz drill-supervision drill-treats screenshot bench-frames
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/fetch_model.py --optional
@@ -52,6 +52,14 @@ drill-fuzz: $(VENV)/.dev
 
 drill-supervision: $(VENV)/.dev
 	@$(BIN)/python -m bench.drill_supervision
+
+# Motion safety: about half an hour.
+drill: $(VENV)/.dev
+	@scripts/system-packages.sh faketime
+	@$(BIN)/python -m bench.drill_motion
+
+bench-motion: $(VENV)/.dev
+	@$(BIN)/python -m bench.motion
 
 drill-treats: $(VENV)/.dev
 	@$(BIN)/python -m bench.drill_treats

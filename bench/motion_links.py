@@ -200,18 +200,21 @@ class SocketDriver:
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}"} if token else None
         self.socket: ClientConnection | None = None
+        self._open = contextlib.ExitStack()
         self.frames: list[dict[str, Any]] = []
 
     def open(self) -> None:
         self.close()
         self.frames.clear()
-        self.socket = connect(
-            self._url,
-            additional_headers=self._headers,
-            compression=None,
-            ping_interval=None,
-            close_timeout=0.5,
-            proxy=None,
+        self.socket = self._open.enter_context(
+            connect(
+                self._url,
+                additional_headers=self._headers,
+                compression=None,
+                ping_interval=None,
+                close_timeout=0.5,
+                proxy=None,
+            )
         )
         threading.Thread(target=self._listen, args=(self.socket,), daemon=True).start()
         until(lambda: any(frame.get("type") == "auth_result" for frame in list(self.frames)), OPEN_S, "auth_result")
@@ -237,12 +240,12 @@ class SocketDriver:
         self.socket.socket.shutdown(socket.SHUT_RD)  # wakes its reading thread, so that closing is closing
         self.socket.socket.close()
         self.socket = None
+        self._open.pop_all()  # it is closed as far as it will be
 
     def close(self) -> None:
-        opened, self.socket = self.socket, None
-        if opened is not None:
-            with contextlib.suppress(WebSocketException, OSError):
-                opened.close()
+        self.socket = None
+        with contextlib.suppress(WebSocketException, OSError):
+            self._open.close()
 
 
 class RestDriver:

@@ -25,9 +25,12 @@ from bus.base import Latest
 from bus.topics import HEARTBEATS
 from bus.zeromq import ZmqBus
 from hardware.config import MotorsConfig
+from hardware.priority import go_first
 
 PATIENCE_S = 90.0
 """No figure of merit: a liveness limit for a machine that is busy with other things."""
+PHYSICS_NICE = -15
+"""What stands for motors and wires is ahead of all that the robot does: those take no processor's time."""
 FULL_SPEED = 0.69
 """The default clamp is 0.7."""
 ENABLE_PINS: tuple[int, int] = (MotorsConfig().left.enable or 0, MotorsConfig().right.enable or 0)
@@ -145,6 +148,7 @@ class Simulator:
             stderr=self._log,
         )
         self.pins = until(self._try_pins, PATIENCE_S, "the simulator answers")
+        go_first(PHYSICS_NICE, self._process.pid)
 
     def _try_pins(self) -> Pins | None:
         try:

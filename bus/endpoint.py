@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import traceback
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from bus import codec
 from bus.base import Server
-from bus.codec import Message, Request
+from bus.codec import MAX_COUNT, Message, Request
 from bus.errors import MalformedMessage, Unavailable
 from bus.messages import Origin
 from bus.topics import Kind, Topic
@@ -55,14 +56,27 @@ class Complaints:
             sender: who sent it, as far as that is known: its name, or the topic it came by.
         """
         self._counters[counter] += 1
-        while self._logged and now_ns - next(iter(self._logged.values())) >= LOG_INTERVAL_NS:
-            self._logged.popitem(last=False)
-        key = (counter, sender)
-        if key in self._logged or len(self._logged) >= MAX_LOGGED_SENDERS:
+        if not self._first(counter, sender, now_ns):
             return
-        self._logged[key] = now_ns
         text = f"{counter}: {sender[:MAX_LOGGED_TEXT]}: {reason[:MAX_LOGGED_TEXT]}"
         log.warning("%s (counted; said once a minute)", text.encode("unicode_escape").decode())
+
+    def failed(self, what: str, error: BaseException, now_ns: int) -> None:
+        """Note that a handler failed, which is a bug: with its traceback, once a minute for each place in the code."""
+        self._counters["bus.handler_errors"] += 1
+        last = traceback.extract_tb(error.__traceback__)[-1:]
+        place = f"{type(error).__name__} {last[0].filename}:{last[0].lineno}" if last else type(error).__name__
+        if self._first("bus.handler_errors", place, now_ns):
+            log.error("%s failed (counted; said once a minute)", what, exc_info=error)
+
+    def _first(self, counter: str, key: str, now_ns: int) -> bool:
+        """Whether this has not been said in the last minute; from here on it has."""
+        while self._logged and now_ns - next(iter(self._logged.values())) >= LOG_INTERVAL_NS:
+            self._logged.popitem(last=False)
+        if (counter, key) in self._logged or len(self._logged) >= MAX_LOGGED_SENDERS:
+            return False
+        self._logged[counter, key] = now_ns
+        return True
 
 
 def promise(topic: Topic[Any]) -> Future[Any]:
@@ -109,7 +123,8 @@ class Reader:
             self._counters["bus.repeated"] += 1
             return
         if self.topic.kind is Kind.EVENT:
-            self._counters["bus.missed"] += message.seq - self._seq - 1
+            missed = self._counters["bus.missed"] + message.seq - self._seq - 1
+            self._counters["bus.missed"] = min(missed, MAX_COUNT)
         self._seq = message.seq
         self._handler(message)
 
@@ -169,7 +184,7 @@ class Desk:
         if deed.outcome is not None:
             self._tell(deed)
         elif len(deed.askers) == 1:
-            self._carry_out(request, deed, call_soon)
+            self._carry_out(request, deed, call_soon, now_ns)
 
     def _remembered(self, request: Request[Any], now_ns: int) -> _Deed:
         """The deed of this request: a known one when its id was seen before.
@@ -200,7 +215,7 @@ class Desk:
             raise Unavailable(f"{self._name} has {REMEMBERED_DEEDS} requests under way already; try again later.")
         del self._deeds[done]
 
-    def _carry_out(self, request: Request[Any], deed: _Deed, call_soon: CallSoon) -> None:
+    def _carry_out(self, request: Request[Any], deed: _Deed, call_soon: CallSoon, now_ns: int) -> None:
         server = self._servers.get(request.topic.name)
         if server is None:
             self._finish(deed, Unavailable(f"{self._name} does not answer {request.topic.name}."))
@@ -210,9 +225,8 @@ class Desk:
         except ContractError as error:
             self._finish(deed, error)
             return
-        except Exception:  # a handler's bug must reach the asker and the log, and not end the process
-            self._counters["bus.handler_errors"] += 1
-            log.exception("%s failed", request.topic.name)
+        except Exception as error:  # noqa: BLE001 - a bug must reach the asker and the log, and not end the process
+            self._complaints.failed(request.topic.name, error, now_ns)
             self._finish(deed, ContractError("INTERNAL_ERROR", f"{request.topic.name} failed; the log says why."))
             return
         if isinstance(outcome, Future):

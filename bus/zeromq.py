@@ -7,7 +7,6 @@ every other message. One thread owns all sockets; other threads hand over throug
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import select
@@ -35,8 +34,6 @@ from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
 T = TypeVar("T", bound=Struct)
-
-log = logging.getLogger(__name__)
 
 RECONNECT_MS = 10
 """ZeroMQ's default of 100 ms leaves a restarted publisher unheard for 64 ms; with 10 ms it is 6.5 ms."""
@@ -180,8 +177,8 @@ class ZmqBus:
         for key in ready:
             try:
                 self._readiness.call(key)
-            except Exception:  # noqa: BLE001
-                self._failed()
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
         self._run_handed_over()
         self._run_timers()
         self._asker.expire(time.monotonic_ns())
@@ -237,13 +234,12 @@ class ZmqBus:
     def _guarded(self, call: Call) -> None:
         try:
             call()
-        except Exception:  # noqa: BLE001
-            self._failed()
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
 
-    def _failed(self) -> None:
+    def _failed(self, error: Exception) -> None:
         """A handler's bug is counted and logged, and ends nothing but the handler."""
-        self.counters["bus.handler_errors"] += 1
-        log.exception("a handler of %s failed", self.name)
+        self._complaints.failed(f"a handler of {self.name}", error, time.monotonic_ns())
 
     def _on_loop(self, call: Call, *, urgent: bool = False) -> None:
         """Do it now when this is the loop's thread, or when the loop does not run yet; else hand it over."""
@@ -373,8 +369,8 @@ class ZmqBus:
                 return False
             try:
                 reader.take(raw, time.monotonic_ns())
-            except Exception:  # noqa: BLE001
-                self._failed()
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
             if not int(socket.getsockopt(EVENTS)) & POLLIN:  # cheaper than an exception
                 return False
             self._stops_first()
@@ -403,8 +399,8 @@ class ZmqBus:
             return True
         try:
             self._desk.handle(raw, now_ns, self._answer_on(socket, peer), self._hand_over)
-        except Exception:  # noqa: BLE001
-            self._failed()
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
         return True
 
     def _answer_on(self, socket: zmq.Socket[bytes], peer: bytes) -> Callable[[bytes], None]:

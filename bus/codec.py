@@ -12,7 +12,6 @@ one machine share.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -110,12 +109,12 @@ _untyped_publication_decoder = msgspec.msgpack.Decoder(_Publication[Raw])
 _request_decoder = msgspec.msgpack.Decoder(RequestEnvelope)
 _reply_decoder = msgspec.msgpack.Decoder(_ReplyEnvelope)
 _error_decoder = msgspec.msgpack.Decoder(tuple[str, str, Seconds | None])
-_of_this_thread = threading.local()
+_encoder = msgspec.msgpack.Encoder()
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode_publication(topic: Topic[T], value: T, sender: str, seq: int, now_ns: int) -> bytes:
-    return topic.prefix + _pack([VERSION, topic.schema, sender, seq, now_ns, msgspec.to_builtins(value)])
+    return topic.prefix + _pack((VERSION, topic.schema, sender, seq, now_ns, value))
 
 
 def decode_publication(topic: Topic[T], raw: bytes) -> Message[T]:
@@ -158,7 +157,7 @@ def _read_again(topic: Topic[T], body: bytes) -> _Publication[T]:
 def encode_request(request: Request[T]) -> bytes:
     topic = request.topic
     return _pack(
-        [
+        (
             VERSION,
             topic.schema,
             topic.name,
@@ -167,9 +166,9 @@ def encode_request(request: Request[T]) -> bytes:
             request.id,
             request.sent_ns,
             request.deadline_ns,
-            msgspec.to_builtins(request.origin),
-            msgspec.to_builtins(request.body),
-        ]
+            request.origin,
+            request.body,
+        )
     )
 
 
@@ -207,8 +206,8 @@ def decode_request(topic: Topic[T], envelope: RequestEnvelope) -> Request[T]:
 
 def encode_reply(nonce: int, outcome: Struct | ContractError) -> bytes:
     if isinstance(outcome, ContractError):
-        return _pack([VERSION, nonce, False, [outcome.code, outcome.message, outcome.retry_after_s]])
-    return _pack([VERSION, nonce, True, msgspec.to_builtins(outcome)])
+        return _pack((VERSION, nonce, False, (outcome.code, outcome.message, outcome.retry_after_s)))
+    return _pack((VERSION, nonce, True, outcome))
 
 
 def decode_reply(raw: bytes) -> Reply:
@@ -282,15 +281,10 @@ def _check_version(version: int, schema: int, topic: Topic[Any]) -> None:
         raise MalformedMessage(f"{topic.name} in another version")
 
 
-def _pack(value: Any) -> bytes:
+def _pack(value: tuple[Any, ...]) -> bytes:
     try:
-        packer = _of_this_thread.packer
-    except AttributeError:  # a new one each time would allocate its quarter of a megabyte each time
-        packer = _of_this_thread.packer = msgpack.Packer()
-    try:
-        raw: bytes = packer.pack(value)
-    except (OverflowError, TypeError, ValueError) as error:
-        packer.reset()
+        raw = _encoder.encode(value)
+    except (OverflowError, TypeError, ValueError, RecursionError) as error:
         raise ContractError("INVALID_PARAMETER", f"The message holds what cannot be sent: {error}.") from error
     if len(raw) > MAX_MESSAGE_BYTES:
         raise ContractError("MESSAGE_TOO_LARGE", f"A bus message may hold {MAX_MESSAGE_BYTES} bytes, not {len(raw)}.")

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +28,8 @@ from bus.connection import stay_connected
 from bus.endpoint import Asker, Complaints, Desk, Reader, lane_of, promise
 from bus.errors import BusError, Unavailable
 from bus.messages import Origin
-from bus.readiness import EVENTS, FD, POLLIN, POLLOUT, Readiness
+from bus.promise import Promise
+from bus.readiness import POLLIN, POLLOUT, Readiness, readable
 from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
@@ -42,7 +42,7 @@ MAX_HANDED_OVER = 10_000
 BATCH = 64
 """Messages taken from one socket before the others get their turn."""
 MAX_POLL_S = 0.5
-_NOBLOCK, _NOBLOCK_MORE, _RCVMORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
+_NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _STARTING = -1
 
 
@@ -97,7 +97,7 @@ class ZmqBus:
         self._requests_key = self._readiness.watch(self._requests, lambda: self._serve_from(self._requests))
         self._stop_key = self._readiness.watch(self._stop_lane, self._serve_stops)
         self._stop_poll = select.poll()
-        self._stop_poll.register(int(self._stop_lane.getsockopt(FD)), select.POLLIN)
+        self._stop_poll.register(int(self._stop_lane.getsockopt(zmq.FD)), select.POLLIN)
         self._stop_answered = False
 
     # -- the interface ----------------------------------------------------------------------------
@@ -128,14 +128,17 @@ class ZmqBus:
         id: str | None = None,
         timeout_s: float | None = None,
         sent_s: float | None = None,
-    ) -> Future[Any]:
-        future = promise(topic)
+    ) -> Promise:
+        asked = promise(topic)
         now_ns = time.monotonic_ns()
-        self._on_loop(
-            lambda: self._ask(topic, body, now_ns, origin, id, timeout_s, future, sent_s),
-            urgent=topic.kind is Kind.STOP,
-        )
-        return future
+        if self._on_this_thread():
+            self._ask(topic, body, now_ns, origin, id, timeout_s, asked, sent_s)
+        else:
+            self._hand_over(
+                lambda: self._ask(topic, body, now_ns, origin, id, timeout_s, asked, sent_s),
+                urgent=topic.kind is Kind.STOP,
+            )
+        return asked
 
     def every(self, period_s: float, call: Call) -> Timer:
         return self._schedule(period_s, call, period_s)
@@ -241,12 +244,12 @@ class ZmqBus:
         """A handler's bug is counted and logged, and ends nothing but the handler."""
         self._complaints.failed(f"a handler of {self.name}", error, time.monotonic_ns())
 
-    def _on_loop(self, call: Call, *, urgent: bool = False) -> None:
+    def _on_loop(self, call: Call) -> None:
         """Do it now when this is the loop's thread, or when the loop does not run yet; else hand it over."""
         if self._on_this_thread():
             call()
         else:
-            self._hand_over(call, urgent=urgent)
+            self._hand_over(call)
 
     def _on_this_thread(self) -> bool:
         return self._thread is None or self._thread == threading.get_ident()
@@ -355,7 +358,7 @@ class ZmqBus:
         except zmq.Again:
             return False
         for _ in range(DEFAULT_QUEUE):
-            if not int(socket.getsockopt(EVENTS)) & POLLIN:
+            if not readable(socket):
                 break
             raw = socket.recv(_NOBLOCK)
         reader.take(raw, time.monotonic_ns())
@@ -371,7 +374,7 @@ class ZmqBus:
                 reader.take(raw, time.monotonic_ns())
             except Exception as error:  # noqa: BLE001
                 self._failed(error)
-            if not int(socket.getsockopt(EVENTS)) & POLLIN:  # cheaper than an exception
+            if not readable(socket):
                 return False
             self._stops_first()
         return True
@@ -380,7 +383,7 @@ class ZmqBus:
 
     def _serve_from(self, socket: zmq.Socket[bytes]) -> bool:
         for _ in range(BATCH):
-            if not self._serve_one(socket):
+            if not self._serve_one(socket) or not readable(socket):
                 return False
             self._stops_first()
         return True
@@ -390,15 +393,15 @@ class ZmqBus:
             peer = socket.recv(_NOBLOCK)
         except zmq.Again:
             return False
-        raw = socket.recv(_NOBLOCK)
+        frame = socket.recv(_NOBLOCK, copy=False)
         now_ns = time.monotonic_ns()
-        if socket.getsockopt(_RCVMORE):
+        if frame.more:
             self._complaints.drop("bus.malformed", self.name, "a request of more than one part", now_ns)
-            while socket.getsockopt(_RCVMORE):
-                socket.recv(_NOBLOCK)
+            while frame.more:
+                frame = socket.recv(_NOBLOCK, copy=False)
             return True
         try:
-            self._desk.handle(raw, now_ns, self._answer_on(socket, peer), self._hand_over)
+            self._desk.handle(frame.bytes, now_ns, self._answer_on(socket, peer), self._hand_over)
         except Exception as error:  # noqa: BLE001
             self._failed(error)
         return True
@@ -426,13 +429,13 @@ class ZmqBus:
         origin: Origin | None,
         id_: str | None,
         timeout_s: float | None,
-        future: Future[Any],
+        asked: Promise,
         sent_s: float | None,
     ) -> None:
         if self._closed:
-            future.set_exception(Unavailable("This process is stopping."))
+            asked.set_exception(Unavailable("This process is stopping."))
             return
-        request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, future, sent_s)
+        request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, asked, sent_s)
         if request is None:
             return
         name = lane_of(topic)
@@ -440,7 +443,7 @@ class ZmqBus:
         if lane is None:
             lane = self._lanes[name] = self._connect_lane(name)
         if len(lane.waiting) == DEFAULT_QUEUE:
-            self.counters["bus.waiting_dropped"] += 1  # the oldest; its future ends at its deadline
+            self.counters["bus.waiting_dropped"] += 1  # the oldest; its promise ends at its deadline
         lane.waiting.append((request.deadline_ns, request.nonce, codec.encode_request(request)))
         self._send_waiting(lane)
 
@@ -465,6 +468,8 @@ class ZmqBus:
             except zmq.Again:
                 return False
             self._asker.answered(raw, time.monotonic_ns())
+            if not readable(lane.socket):
+                return False
         return True
 
     def _lane_lost(self, name: str, lane: _Lane) -> None:
@@ -474,7 +479,7 @@ class ZmqBus:
         self._asker.lost(name, {nonce for _, nonce, _ in lane.waiting})
 
     def _send_waiting(self, lane: _Lane) -> None:
-        """Send what can be sent; what is over its deadline is dropped here, its future ends in `expire`."""
+        """Send what can be sent; what is over its deadline is dropped here, its promise ends in `expire`."""
         waiting = lane.waiting
         while waiting:
             deadline_ns, _, raw = waiting[0]

@@ -62,29 +62,28 @@ def encode(value: Any) -> bytes:
 
 
 _ALWAYS_FINE = frozenset({str, int, bool, type(None), bytes})
-_NESTED = (dict, list, tuple)
-_PLAIN = (str, int, type(None), bytes)
 
 
 def refuse_non_finite(value: Any, depth: int = 0) -> None:
     """Raise ValueError when a NaN or an infinity is anywhere in `value`, when it is nested too deeply, or when it holds
     what MessagePack or YAML have and JSON has not: dates, extensions, and names of fields that are no text."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("Numbers must be finite: NaN and infinities are not accepted.")
-        return
-    if isinstance(value, _NESTED):
+    kind = type(value)
+    if kind is dict or kind is list or kind is tuple:
         if depth >= MAX_DEPTH:
             raise ValueError(f"The message is nested deeper than {MAX_DEPTH} levels.")
-        if isinstance(value, dict):
-            if not all(isinstance(name, str) for name in value):
-                raise ValueError("Names of fields must be text.")
+        if kind is dict:
+            for name in value:
+                if type(name) is not str:
+                    raise ValueError("Names of fields must be text.")
             value = value.values()
         for item in value:
             if type(item) not in _ALWAYS_FINE:
                 refuse_non_finite(item, depth + 1)
-    elif not isinstance(value, _PLAIN):
-        raise ValueError(f"Values of the type {type(value).__name__} are not accepted.")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise ValueError("Numbers must be finite: NaN and infinities are not accepted.")
+    elif kind not in _ALWAYS_FINE:
+        raise ValueError(f"Values of the type {kind.__name__} are not accepted.")
 
 
 def loose_fields(type_: type[Any]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -22,6 +22,7 @@ from bus.events import robot_event, timestamp, utc_now
 from bus.gateway import Session
 from bus.liveness import LinkPing, on_restart
 from bus.messages import LinkState, Origin, RobotEvent, Signal, SignalOut
+from bus.promise import Promise
 from bus.runner import Context
 from bus.topics import EVENTS, LINK_STATE, PAIRING_CODE, PROCESSES, SIGNAL, SIGNAL_OUT, TELEMETRY
 from contract import commands, frames
@@ -245,7 +246,7 @@ class CloudlinkService:
         """Ending is never too often, so it does not pass the gateway's limits."""
         self._bus.request(SIGNAL, Signal(msgspec.to_builtins(frame), origin), origin=origin)
 
-    def _signalled(self, session_id: str, done: Future[Any]) -> None:
+    def _signalled(self, session_id: str, done: Promise) -> None:
         error = done.exception()
         if isinstance(error, ContractError):
             self._send(frames.WebrtcError(session_id=session_id, error=error.message, code=error.code))

@@ -40,7 +40,7 @@ RECONNECT_MS = 10
 MAX_HANDED_OVER = 10_000
 """What other threads may have waiting for the loop."""
 BATCH = 64
-"""Messages taken from one socket before the others get their turn."""
+"""Messages taken from one socket before the others get their turn, unless a timer is due before."""
 MAX_POLL_S = 0.5
 _NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _STARTING = -1
@@ -211,6 +211,8 @@ class ZmqBus:
         for _ in range(BATCH):
             if not self._serve_one(self._stop_lane):
                 return False
+            if self._timer_is_due():
+                break
         self._stop_answered = True  # there may be more
         return True
 
@@ -221,11 +223,19 @@ class ZmqBus:
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        while (scheduled := self._timers.pop_due(now)) is not None:
+        while self._timer_is_due():
+            self._stops_first()  # as long as a timer is due, one at a time
+            scheduled = self._timers.pop_due(now)
+            if scheduled is None:
+                return
             due, call = scheduled
             self.loop_lag_s = max(self.loop_lag_s, now - due)
-            self._stops_first()
             self._guarded(call)
+
+    def _timer_is_due(self) -> bool:
+        """Whether a flood has to wait: the beat and the dead-man are timers, which no number of messages may delay."""
+        due = self._timers.next_at()
+        return due is not None and due <= time.monotonic()
 
     def _schedule(self, delay_s: float, call: Call, period_s: float | None) -> Timer:
         """On the loop; the timer is there at once, so that it can be cancelled at once."""
@@ -377,6 +387,8 @@ class ZmqBus:
             if not readable(socket):
                 return False
             self._stops_first()
+            if self._timer_is_due():
+                return True
         return True
 
     # -- requests ---------------------------------------------------------------------------------
@@ -386,6 +398,8 @@ class ZmqBus:
             if not self._serve_one(socket) or not readable(socket):
                 return False
             self._stops_first()
+            if self._timer_is_due():
+                return True
         return True
 
     def _serve_one(self, socket: zmq.Socket[bytes]) -> bool:

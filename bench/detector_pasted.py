@@ -16,8 +16,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from contract.models import BoundingBox
 
 SEED = 7
-SOFT = 0.3
-"""How much of the way from its edge to its middle a cut-out fades in."""
+MARGIN, SOFT = 0.12, 0.2
+"""How much more than the dog is cut out at each side, and over how much of the way to the middle that fades in."""
 LOWEST, HIGHEST = 0.45, 0.95
 """Where a dog's feet may be, in heights of the picture: on the floor."""
 BLUR_PX, NOISE = 0.8, 8.0
@@ -31,32 +31,55 @@ class Made:
     box: BoundingBox | None
 
 
-def cut(image: Image.Image, box: BoundingBox) -> Image.Image:
-    """The dog in that box with an edge that fades, RGBA. The edge is a superellipse: dogs are no rectangles."""
-    width, height = image.size
-    left, top = round(box[0] * width), round(box[1] * height)
-    dog = image.crop((left, top, round((box[0] + box[2]) * width), round((box[1] + box[3]) * height)))
-    y, x = np.mgrid[-1 : 1 : dog.height * 1j, -1 : 1 : dog.width * 1j]
-    radius = (np.abs(x) ** 4 + np.abs(y) ** 4) ** 0.25
+@dataclass(frozen=True)
+class Cut:
+    """A dog with what surrounds it, RGBA, and where in there it is."""
+
+    image: Image.Image
+    box: BoundingBox
+
+    def mirrored(self) -> Cut:
+        x, y, width, height = self.box
+        return Cut(self.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (1 - x - width, y, width, height))
+
+
+def cut(image: Image.Image, box: BoundingBox) -> Cut:
+    """The dog in that box with an edge that fades: a superellipse, since dogs are no rectangles."""
+    x, y, width, height = (side * size for side, size in zip(box, image.size * 2, strict=True))
+    by_x, by_y = MARGIN * width, MARGIN * height
+    left, top = round(max(0.0, x - by_x)), round(max(0.0, y - by_y))
+    right, bottom = round(min(image.width, x + width + by_x)), round(min(image.height, y + height + by_y))
+    dog = image.crop((left, top, right, bottom))
+    down, along = np.mgrid[-1 : 1 : dog.height * 1j, -1 : 1 : dog.width * 1j]
+    radius = (np.abs(along) ** 4 + np.abs(down) ** 4) ** 0.25
     dog.putalpha(Image.fromarray((255 * np.clip((1 - radius) / SOFT, 0, 1)).astype(np.uint8)))
-    return dog
+    return Cut(dog, ((x - left) / dog.width, (y - top) / dog.height, width / dog.width, height / dog.height))
 
 
-def pasted(dogs: Sequence[Image.Image], rooms: Sequence[Image.Image], height: float, count: int) -> Iterator[Made]:
+def pasted(dogs: Sequence[Cut], rooms: Sequence[Image.Image], height: float, count: int) -> Iterator[Made]:
     """So many pictures with a dog of that height (of the picture's), each elsewhere and in another light."""
     chance = random.Random(SEED)
     for number in range(count):
         room = rooms[number % len(rooms)].copy()
         dog = dogs[number % len(dogs)]
         if chance.random() < 0.5:
-            dog = dog.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        tall = round(height * room.height)
-        dog = dog.resize((max(2, round(dog.width * tall / dog.height)), tall), Image.Resampling.LANCZOS)
-        left = round(chance.random() * max(0, room.width - dog.width))
-        feet = max(height, chance.uniform(LOWEST, HIGHEST))
-        top = round(feet * room.height) - tall
-        room.paste(dog, (left, top), dog)
-        box = (left / room.width, top / room.height, dog.width / room.width, tall / room.height)
+            dog = dog.mirrored()
+        scale = height * room.height / (dog.box[3] * dog.image.height)
+        shown = dog.image.resize(
+            (max(2, round(dog.image.width * scale)), max(2, round(dog.image.height * scale))),
+            Image.Resampling.LANCZOS,
+        )
+        left = round(chance.random() * max(0, room.width - shown.width))
+        feet = max(height, chance.uniform(LOWEST, HIGHEST)) * room.height
+        top = round(feet - (dog.box[1] + dog.box[3]) * shown.height)
+        room.paste(shown, (left, top), shown)
+        x, y, width, tall = dog.box
+        box = (
+            (left + x * shown.width) / room.width,
+            (top + y * shown.height) / room.height,
+            width * shown.width / room.width,
+            tall * shown.height / room.height,
+        )
         yield Made(_in_light(room, number), box)
 
 

@@ -69,7 +69,7 @@ class Room(Door):
 
         def answered() -> bool:
             answer[:] = [ask()]
-            return answer[0] != "RATE_LIMITED"
+            return bool(answer[0] != "RATE_LIMITED")
 
         until(answered, PATIENCE_S, f"{command} by {path} is not rate limited")
         return answer[0]
@@ -145,9 +145,11 @@ def running(room: Room) -> Iterator[None]:
 
 @contextmanager
 def stopped(room: Room) -> Iterator[None]:
-    room.rest("POST", "/motor/emergency", None)
-    until(lambda: room.rest("GET", "/telemetry", None)["emergency_stop"], PATIENCE_S, "the emergency stop is known")
-    yield
+    """By the emergency stop, which missions knows of: what ran has ended."""
+    with running(room):
+        room.rest("POST", "/motor/emergency", None)
+        until(lambda: room.rest("GET", "/missions/active", None) is None, PATIENCE_S, "the emergency stop is known")
+        yield
 
 
 @contextmanager

@@ -70,4 +70,6 @@ def _closer(detector: Detector, picture: Picture, number: int, box: BoundingBox,
         shown = detector.find(picture, number, around(box, aspect, share))
         same = [look for look in shown if iou(look.box, box) > SAME_IOU]
         if same:
-            yield max(same, key=lambda look: look.score)
+            best = max(same, key=lambda look: look.score)
+            box = best.box  # a candidate may be a part: each look shows better where the whole is
+            yield best

@@ -41,7 +41,7 @@ def in_a_room(photograph: Photograph, height: float, left: float, brightness: fl
     return ImageEnhance.Brightness(room).enhance(brightness), box
 
 
-@pytest.mark.parametrize("height", [0.1, 0.12, 0.15, 0.2, 0.3, 0.4])
+@pytest.mark.parametrize("height", [0.1, 0.15, 0.3])
 @pytest.mark.parametrize(("left", "brightness"), [(0.1, 1.0), (0.45, 0.8), (0.8, 1.2)])
 def test_a_dog_is_found_at_any_distance(
     network: MobilenetDetector, photograph: Photograph, height: float, left: float, brightness: float

@@ -348,7 +348,8 @@ def make_relay(
 ) -> Iterator[Callable[..., RelayServer]]:
     """Starts relays with settings of one's own; all end with the run."""
     started: list[RelayServer] = []
-    database_url = postgres_server.create_database("relays")
+    database = f"relays_{next(_numbers)}"
+    database_url = postgres_server.create_database(database)
     admin.migrate(database_url)
 
     def make(**settings: str) -> RelayServer:
@@ -374,7 +375,7 @@ def make_relay(
     for server in started:
         server.close_all()
         server.stop()
-    postgres_server.drop_database("relays")
+    postgres_server.drop_database(database)
 
 
 @pytest.fixture(scope="session")

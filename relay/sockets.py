@@ -19,6 +19,7 @@ from gevent.event import AsyncResult
 from contract import frames, validate
 from contract.errors import ContractError
 from contract.frames import CLOSE_AUTH_FAILED
+from contract.units import Role
 from relay import routing
 from relay.apps import AppSession
 from relay.auth import DeviceProof
@@ -135,10 +136,15 @@ def _admit(relay: Services, connection: Connection, let_in: Callable[[], None]) 
 def _let_app_in(relay: Services, connection: Connection, token: str | None) -> None:
     if not token:
         raise _no_credentials()
-    user, claims = relay.user_of(token)
-    sender = AppSender(relay.node.session_id(), user.user_id, relay.store.roles_of(user.user_id))
-    session = AppSession(relay.node, connection, sender, claims.expires_at)
-    relay.node.add_app(session)
+    claims = relay.tokens.verify(token)
+    sender = AppSender(relay.node.session_id(), claims.user_id, {})
+    session = AppSession(relay.node, connection, sender, claims.expires_at, claims.token_version)
+
+    def roles() -> dict[str, Role]:
+        relay.user_of(token)
+        return relay.store.roles_of(claims.user_id)
+
+    relay.node.add_app(session, roles)
     connection.resume(session)
 
 
@@ -153,6 +159,7 @@ def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *
     relay.node.add_robot(link)
     link.show_code()
     relay.node.spawn(relay.store.device_seen, device_id)
+    relay.node.spawn(relay.node.device_changed, device_id)  # what changed while it was being let in
     connection.resume(link)
 
 

@@ -85,6 +85,7 @@ class CloudlinkService:
         self._handlers: Mapping[str, tuple[type[Struct], Callable[[Any], None]]] = {
             "error": (frames.Error, self._on_error),
             "event_ack": (frames.EventAck, lambda ack: self._events.on_ack(ack.ids)),
+            "access_changed": (frames.AccessChanged, self._on_access),
             "session_ended": (frames.SessionEnded, lambda ended: self._sessions.end(ended.session)),
             "user_disconnected": (frames.UserDisconnected, lambda gone: self._sessions.end_user(gone.user_id)),
             "paired": (frames.Paired, self._on_paired),
@@ -235,6 +236,14 @@ class CloudlinkService:
         origin = self._sessions.watcher(frame.session_id).origin
         self._sessions.unwatch(frame.session_id)
         self._end_video(frame, origin)
+
+    def _on_access(self, frame: frames.AccessChanged) -> None:
+        """What an account had open ends: it begins anew in its role of now, if it has one."""
+        self._sessions.end_user(frame.user_id)
+        for origin in self._sessions.unwatch_user(frame.user_id):
+            close = frames.WebrtcClose(session_id=origin.session, reason="Your role has changed.")
+            self._send(close)
+            self._end_video(close, origin)
 
     def _signal(self, frame: frames.Frame, sender: Session) -> None:
         body = Signal(msgspec.to_builtins(frame), sender.origin)

@@ -27,21 +27,12 @@ from contract.validate import encode
 from relay import routing
 from relay.apps import AppSession, no_longer_yours, offline
 from relay.config import Settings
-from relay.connection import (
-    CLOSE_ABNORMAL,
-    CLOSE_BAD_UTF8,
-    CLOSE_GOING_AWAY,
-    CLOSE_INTERNAL_ERROR,
-    CLOSE_NORMAL,
-    CLOSE_TEXT_ONLY,
-    Connection,
-    Flusher,
-    Tally,
-)
+from relay.connection import Connection
 from relay.eventlog import EventLog
 from relay.fanout import Envelope, Fanout
+from relay.flusher import Flusher
 from relay.limits import Limits
-from relay.metrics import Metrics
+from relay.metrics import Metrics, Tally
 from relay.peers import Peers
 from relay.presence import Claim, Presence, connect
 from relay.robots import RobotLink
@@ -49,6 +40,16 @@ from relay.routing import Signal, ToRobot
 from relay.store import EventRow, NewEvent, Store
 from relay.turn import IceSource
 from relay.upkeep import Upkeep
+from relay.wire import (
+    CLOSE_ABNORMAL,
+    CLOSE_BAD_UTF8,
+    CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_NO_CODE,
+    CLOSE_NORMAL,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_TEXT_ONLY,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ LOCATE_AT_ONCE = 1000
 CLOSE_CODES = (
     CLOSE_NORMAL,
     CLOSE_GOING_AWAY,
+    CLOSE_PROTOCOL_ERROR,
     CLOSE_TEXT_ONLY,
+    CLOSE_NO_CODE,
     CLOSE_ABNORMAL,
     CLOSE_BAD_UTF8,
     CLOSE_TOO_LARGE,
@@ -161,7 +164,7 @@ class Node:
     def connection(self, sock: Any, kind: str) -> Connection:
         """A connection of ours on a socket whose handshake is over."""
         if self._flusher is None:
-            self._flusher = Flusher()
+            self._flusher = Flusher(self.metrics.histogram("wimz_relay_turn_seconds"))
         timeout_s = self.settings.robot_timeout_s if kind == "robot" else self.settings.app_timeout_s
         connection = Connection(sock, self._flusher, self._tallies[kind], timeout_s)
         self.connections.add(connection)

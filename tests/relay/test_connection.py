@@ -13,8 +13,11 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from relay import connection as module
-from relay.connection import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Connection, Flusher, Tally
+from relay import backlog
+from relay.backlog import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
+from relay.connection import Connection
+from relay.flusher import Flusher
+from relay.metrics import Tally
 
 
 class Peer:
@@ -161,7 +164,7 @@ def test_a_stop_overtakes_what_waits_and_removes_motion(bench: Bench) -> None:
 
 
 def test_motion_that_waited_too_long_is_not_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOTION_MAX_AGE_S", -1.0)
+    monkeypatch.setattr(backlog, "MOTION_MAX_AGE_S", -1.0)
     bench.open().block()
     bench.connection.send(b"motor", "motor")
     bench.connection.send(b"after it")

@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 import redis
+from gevent.lock import BoundedSemaphore
 
 from contract import frames
 from contract.errors import ContractError
@@ -31,6 +32,7 @@ from relay.connection import Connection
 from relay.eventlog import EventLog
 from relay.fanout import Envelope, Fanout
 from relay.flusher import Flusher
+from relay.lastseen import LastSeen
 from relay.limits import Limits
 from relay.metrics import Metrics, Tally
 from relay.peers import Peers
@@ -56,6 +58,8 @@ log = logging.getLogger(__name__)
 SESSION_GRACE_S = 6.0
 """How long a video session outlives the socket of its app (contract)."""
 DRAIN_S = 1.0
+ADMISSIONS_AT_ONCE = 16
+"""How many are let in at the same time; twice the database's connections, so that none of those is idle."""
 LOCATE_AT_ONCE = 1000
 CLOSE_CODES = (
     CLOSE_NORMAL,
@@ -93,6 +97,8 @@ class Node:
         self.metrics = Metrics()
         self.redis = connect(settings.redis_url)
         self.limits = Limits(self.redis)
+        self.last_seen = LastSeen(store)
+        self.admissions = BoundedSemaphore(ADMISSIONS_AT_ONCE)
         self.presence = Presence(self.redis, self.worker, time.time)
         peers = Peers(self)
         self._upkeep = Upkeep(self)
@@ -279,7 +285,7 @@ class Node:
             released = True
         if released and link.device_id not in self.robots:
             self.announce(link, False)
-        self.store.device_seen(link.device_id)
+        self.last_seen.note(link.device_id)
 
     def announce(self, link: RobotLink, online: bool) -> None:
         """Tell every worker that has apps for the robot where it is."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -22,6 +23,7 @@ from relay.routing import AppSender
 from relay.services import Services, bearer, header_proof, services
 
 FIRST_FRAME_S = 10.0
+ADMISSION_WAIT_S = 20.0
 CLOSE_TRY_LATER = 1013
 
 
@@ -97,6 +99,11 @@ def _admit(relay: Services, connection: Connection, let_in: Callable[[], None]) 
 def _let_app_in(relay: Services, connection: Connection, token: str | None) -> None:
     if not token:
         raise _no_credentials()
+    with _turn(relay):
+        _let_app_in_now(relay, connection, token)
+
+
+def _let_app_in_now(relay: Services, connection: Connection, token: str) -> None:
     user, claims = relay.user_of(token)
     sender = AppSender(relay.node.session_id(), user.user_id, relay.store.roles_of(user.user_id))
     session = AppSession(relay.node, connection, sender, claims.expires_at)
@@ -105,6 +112,11 @@ def _let_app_in(relay: Services, connection: Connection, token: str | None) -> N
 
 
 def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *, tell: bool = False) -> None:
+    with _turn(relay):
+        _let_robot_in_now(relay, connection, proof, tell)
+
+
+def _let_robot_in_now(relay: Services, connection: Connection, proof: DeviceProof, tell: bool) -> None:
     relay.check_device(proof)
     device_id = proof.device_id
     members = relay.store.members_of(device_id)
@@ -114,8 +126,19 @@ def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *
         link.tell(frames.AuthResult(success=True, device_id=device_id))
     relay.node.add_robot(link)
     link.show_code()
-    relay.node.spawn(relay.store.device_seen, device_id)
+    relay.node.last_seen.note(device_id)
     connection.resume(link)
+
+
+@contextmanager
+def _turn(relay: Services) -> Iterator[None]:
+    """A few are let in at a time, so that thousands who come at once wait here and not at the database."""
+    if not relay.node.admissions.acquire(timeout=ADMISSION_WAIT_S):
+        raise ContractError("UNAVAILABLE", "Too many are connecting just now. Try again soon.")
+    try:
+        yield
+    finally:
+        relay.node.admissions.release()
 
 
 # -- credentials ----------------------------------------------------------------------------------

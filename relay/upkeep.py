@@ -82,6 +82,7 @@ class Upkeep:
         last_resync_s = time.monotonic()
         while True:
             self._node.guarded(self._beat)
+            self._node.guarded(self._node.last_seen.write)
             if time.monotonic() - last_resync_s >= RESYNC_S and self._node.fanout.up:
                 last_resync_s = time.monotonic()
                 self._node.guarded(self.resync)

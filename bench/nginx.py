@@ -99,13 +99,13 @@ class Nginx:
         self.http_port = http_port
         self.https_port = https_port
         make_certificate(directory)
-        servers = "\n    ".join(f"server {upstream} max_fails=2 fail_timeout=5s;" for upstream in upstreams)
+        servers = "\n    ".join(f"server {upstream} max_fails=0;" for upstream in upstreams)
         replaced = {
             "listen 80;": f"listen {address}:{http_port};",
             "listen 443 ssl;": f"listen {address}:{https_port} ssl backlog=4096;",
             f"/etc/letsencrypt/live/{HOST}/fullchain.pem": f"{directory}/relay.pem",
             f"/etc/letsencrypt/live/{HOST}/privkey.pem": f"{directory}/relay.key",
-            "server 127.0.0.1:8000 max_fails=2 fail_timeout=5s;": servers,
+            "server 127.0.0.1:8000 max_fails=0;": servers,
             "/var/log/nginx/": f"{directory}/",
             **(changes or {}),
         }

@@ -33,7 +33,7 @@ REQUESTS_GRACE_S = 0.2  # for requests that are under way after that
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-class logger_class(Logger):
+class logger_class(Logger):  # type: ignore[misc]
     """gunicorn's own, with the relay's form and without secrets."""
 
     def setup(self, cfg: Any) -> None:

@@ -29,7 +29,6 @@ INSIDE = "WIMZ_DRILL_NAMESPACE"
 NET = "10.77.0"
 START_S = 60.0
 HOSTS = ("b", "c")
-SYSCTL = Path(__file__).resolve().parents[1] / "deploy" / "sysctl.conf"
 
 
 def enter_namespace() -> None:
@@ -49,6 +48,9 @@ def enter_namespace() -> None:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+SYSCTL = Path(__file__).resolve().parents[1] / "deploy" / "sysctl.conf"
 
 
 class Host:
@@ -117,6 +119,7 @@ class Site:
         addresses = {host: f"{NET}.{2 + i}" if self.namespace else "127.0.0.1" for i, host in enumerate(HOSTS)}
         if self.namespace:
             self._lay_cables(here, addresses)
+            self._tune(here)
         http, https, postgres_port, valkey_port, *ports = free_ports(6)
         access = directory / "pg_hba.conf"
         access.write_text(f"local all all trust\nhost all all {here.rpartition('.')[0]}.0/24 trust\n")
@@ -139,6 +142,7 @@ class Site:
             "JWT_SECRET": self.secret,
             "MASTER_KEY": self.master_key,
             "TRUSTED_PROXIES": "1",
+            "PING_EVERY_S": "1",
             "STUN_URLS": "",
         }
         self.hosts = []
@@ -167,6 +171,9 @@ class Site:
             _run("ip", "link", "set", f"v{host}", "master", "br0", "up")
             for command in (f"addr add {address}/24 dev eth0", "link set eth0 up", "link set lo up"):
                 _run("ip", "-n", there, *command.split())
+
+    def _tune(self, here: str) -> None:
+        """What deploy/sysctl.conf says."""
         _run("ip", "route", "change", f"{here.rpartition('.')[0]}.0/24", "dev", "br0", "src", here, "rto_min", "50ms")
         for line in SYSCTL.read_text().splitlines():
             if line and not line.startswith("#"):

@@ -68,6 +68,7 @@ class Connection:
 
     __slots__ = (
         "_backlog",
+        "_beat_s",
         "_flusher",
         "_frames",
         "_held",
@@ -108,6 +109,7 @@ class Connection:
         self._held: list[bytes] | None = []  # a list while paused
         self._marked = False
         self._pinged = False
+        self._beat_s = time.monotonic()
         self._shut = False
         self.handler: Handler | None = None
         self.on_binary: Callable[[bytes], None] | None = None
@@ -196,8 +198,11 @@ class Connection:
         silent_s = now - self.last_heard_s
         if silent_s > self._timeout_s:
             self.close(CLOSE_HEARTBEAT_LOST, "nothing heard for too long")
-        elif silent_s > self._timeout_s * 0.4 and not self._pinged:
+            return
+        quiet = silent_s > self._timeout_s * 0.4 and not self._pinged
+        if quiet or now - self._beat_s >= self._flusher.ping_every_s:
             self._pinged = True
+            self._beat_s = now
             self._push(wire.frame(PING, b""))
 
     def abort(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import Protocol
 
 import gevent
@@ -21,9 +22,11 @@ class Flusher:
 
     Args:
         turn_s: is told how long each turn took, from its first message to its last write.
+        ping_every_s: how often a connection is pinged in any case, so that a proxy knows a dead host by its silence.
     """
 
-    def __init__(self, turn_s: Histogram | None = None) -> None:
+    def __init__(self, turn_s: Histogram | None = None, ping_every_s: float = inf) -> None:
+        self.ping_every_s = ping_every_s
         self.loop = gevent.get_hub().loop
         self._turn_s = turn_s or Histogram()
         self._marked: list[Flushable] = []

@@ -65,7 +65,7 @@ def post_worker_init(worker: Any) -> None:
 
     configure(loglevel, logformat)
     # One new connection a turn of the loop: when thousands come back at once, those who are there already go on.
-    BaseServer.max_accept = 1
+    BaseServer.max_accept = 8
     check_patched()
     worker.relay_node = worker.wsgi.extensions["relay"].node
     worker.relay_node.start()

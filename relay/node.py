@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from typing import Any
 
 import gevent
@@ -170,7 +171,9 @@ class Node:
     def connection(self, sock: Any, kind: str) -> Connection:
         """A connection of ours on a socket whose handshake is over."""
         if self._flusher is None:
-            self._flusher = Flusher(self.metrics.histogram("wimz_relay_turn_seconds"))
+            self._flusher = Flusher(
+                self.metrics.histogram("wimz_relay_turn_seconds"), self.settings.ping_every_s or inf
+            )
         timeout_s = self.settings.robot_timeout_s if kind == "robot" else self.settings.app_timeout_s
         connection = Connection(sock, self._flusher, self._tallies[kind], timeout_s)
         self.connections.add(connection)

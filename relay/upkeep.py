@@ -100,9 +100,13 @@ class Upkeep:
         node.redis.set(key, msgspec.json.encode(node.metrics.samples()), ex=METRICS_TTL_S)
 
     def _sweep_loop(self) -> None:
-        every_s = min(1.0, self._node.settings.robot_timeout_s / 4, self._node.settings.app_timeout_s / 4)
+        settings = self._node.settings
+        every_s = min(1.0, settings.robot_timeout_s / 4, settings.app_timeout_s / 4, (settings.ping_every_s or 4) / 4)
+        lag_s = self._node.metrics.histogram("wimz_relay_lag_seconds")
         while True:
+            due_s = time.monotonic() + every_s
             gevent.sleep(every_s)
+            lag_s.observe(max(0.0, time.monotonic() - due_s))
             self._node.guarded(self._sweep)
 
     def _sweep(self) -> None:

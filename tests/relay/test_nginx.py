@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,18 @@ from typing import Any
 import pytest
 
 from bench.nginx import Nginx, free_ports
+
+
+@pytest.fixture(scope="module")
+def behind(make_relay: Callable[..., Any]) -> Any:
+    """A relay that is set as deploy/nginx.conf wants it."""
+    return make_relay(TRUSTED_PROXIES="1", PING_EVERY_S="1")
+
+
+@pytest.fixture
+def relay(behind: Any) -> Iterator[Any]:
+    yield behind
+    behind.close_all()
 
 
 @pytest.fixture
@@ -121,6 +134,20 @@ def test_a_relay_that_is_away_is_503_and_no_token_is_in_any_log(relay: Any, shor
         server.stop()
     assert "/ws/app" in server.logs()
     assert "secret-token" not in server.logs()
+
+
+def test_a_socket_that_only_sends_is_kept(relay: Any, nginx: Nginx) -> None:
+    account = relay.account()
+    robot = relay.robot(account)
+    with nginx.websocket("/ws/device", robot.headers()) as opened:
+        with nginx.websocket("/ws/app", {"Authorization": f"Bearer {account.token}"}) as app:
+            ends = time.monotonic() + 5
+            while time.monotonic() < ends:  # longer than nginx waits for a relay that says nothing
+                app.send('{"command":"motor","left":0.1,"right":0.1}')
+                time.sleep(0.1)
+            app.send('{"command":"treat","id":"still"}')
+            while json.loads(opened.recv(timeout=15)).get("id") != "still":
+                pass
 
 
 def test_metrics_are_for_the_host_itself(nginx: Nginx) -> None:

@@ -15,7 +15,7 @@ ARGS ?=
 # libatomic1 is what the Node.js inside Playwright links to.
 BROWSER := chromium libatomic1
 
-.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz fuzz-relay drill-supervision drill-treats screenshot bench-frames
+.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz fuzz-relay drill-supervision drill-treats screenshot bench-frames bench-relay drill-relay
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/fetch_model.py --optional
@@ -75,6 +75,15 @@ bench-detector: $(VENV)/.dev
 	@$(BIN)/python scripts/fetch_model.py
 	@$(BIN)/python -m bench.detector
 
+# About five minutes; the peers are installed too.
+bench-relay: $(VENV)/.bench
+	@$(BIN)/python -m bench.relay
+
+# Needs root for its network namespaces. MINUTES=10 for the long watch of memory.
+drill-relay: $(VENV)/.dev
+	@scripts/system-packages.sh nginx iproute2
+	@$(BIN)/python -m bench.drill_relay
+
 screenshot: $(VENV)/.dev
 	@scripts/system-packages.sh $(BROWSER)
 	@$(BIN)/python -m bench.screenshot
@@ -82,7 +91,7 @@ screenshot: $(VENV)/.dev
 clean:
 	@scripts/clean.sh
 
-# One stamp for each extra of setup.cfg; `dev` contains `demo`.
+# One stamp for each extra of setup.cfg; `bench` contains `dev`, which contains `demo`.
 $(VENV)/.demo: setup.cfg pyproject.toml
 	@scripts/setup-venv.sh "$(VENV)" demo "$(PYTHON)"
 	@touch $@
@@ -90,3 +99,7 @@ $(VENV)/.demo: setup.cfg pyproject.toml
 $(VENV)/.dev: setup.cfg pyproject.toml
 	@scripts/setup-venv.sh "$(VENV)" dev "$(PYTHON)"
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.bench: setup.cfg pyproject.toml
+	@scripts/setup-venv.sh "$(VENV)" bench "$(PYTHON)"
+	@touch $(VENV)/.demo $(VENV)/.dev $@

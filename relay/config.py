@@ -35,6 +35,7 @@ class Settings:
         public_ws_url: where robots connect, told by `/api/device/register`; None: derived from the request.
         trusted_proxies: how many proxies in front set X-Forwarded-For.
         robot_timeout_s, app_timeout_s: how long a peer may be silent.
+        ping_every_s: how often every socket is pinged; 0: only those that are silent.
         token_ttl_s: how long a sign-in is good for.
         retention_days: how long events are kept.
     """
@@ -58,6 +59,7 @@ class Settings:
     trusted_proxies: int = 0
     robot_timeout_s: float = 20.0
     app_timeout_s: float = 60.0
+    ping_every_s: float = 0.0
     token_ttl_s: int = 604_800
     retention_days: float = 30.0
     database_pool: int = 8
@@ -97,6 +99,7 @@ class Settings:
             trusted_proxies=int(read.number("TRUSTED_PROXIES", 0, 0, 10)),
             robot_timeout_s=read.number("ROBOT_TIMEOUT_S", 20.0, 0.5, 600.0),
             app_timeout_s=read.number("APP_TIMEOUT_S", 60.0, 0.5, 600.0),
+            ping_every_s=read.number("PING_EVERY_S", 0.0, 0.0, 600.0),
             token_ttl_s=int(read.number("TOKEN_TTL_S", 604_800, 60, 1_000_000)),
             retention_days=read.number("RETENTION_DAYS", 30.0, 0.001, 3650.0),
             database_pool=int(read.number("DATABASE_POOL", 8, 1, 100)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -76,6 +77,7 @@ class EventLog(Generic[S]):
 
     def _write(self, batch: list[tuple[S, NewEvent]]) -> None:
         delay_s = BACKOFF_S[0]
+        began_s = time.monotonic()
         while True:
             try:
                 stored = self._store.add_events([event for _, event in batch])
@@ -86,6 +88,7 @@ class EventLog(Generic[S]):
                     return
                 gevent.sleep(delay_s)
                 delay_s = min(2 * delay_s, BACKOFF_S[1])
+        self._metrics.histogram("wimz_relay_store_seconds").observe(time.monotonic() - began_s)
         for index, row in stored:
             mark, event = batch[index]
             if row is not None:

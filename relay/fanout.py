@@ -192,6 +192,7 @@ class Fanout:
             for worker, envelopes in batches:
                 self._on_lost(worker, envelopes, False)
             return
+        self._metrics.histogram("wimz_relay_publish_seconds").observe(time.monotonic() - sent_s)
         for (worker, envelopes), count in zip(batches, receivers, strict=True):
             if count:
                 self._metrics.count("wimz_relay_fanout_sent_total", by=len(envelopes))
@@ -246,6 +247,8 @@ class Fanout:
         if batch.sender == self.worker:
             self._last_echo_s = now
         age_s = self._ages.age_s(batch.sender, batch.sent_s, now)
+        if batch.envelopes:
+            self._metrics.histogram("wimz_relay_fanout_age_seconds").observe(age_s)
         self._metrics.count("wimz_relay_fanout_received_total", by=len(batch.envelopes))
         for envelope in batch.envelopes:
             try:

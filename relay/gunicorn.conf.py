@@ -1,12 +1,13 @@
 """gunicorn's settings for the relay. Runs before monkey-patching, so it imports nothing of ours at the top."""
 
 import ctypes
-import logging
 import os
-import re
+import resource
 import secrets
 import signal
 from typing import Any
+
+from gunicorn.glogging import Logger
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8000')}"
 worker_class = "gevent"
@@ -19,30 +20,33 @@ graceful_timeout = 3
 keepalive = 15
 limit_request_line = 8190
 loglevel = os.environ.get("LOG_LEVEL", "info")
+logformat = os.environ.get("LOG_FORMAT", "text")
 accesslog = "-"
 errorlog = "-"
 # The path without its query, and no referrer: either may hold a token.
-access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
 
 os.environ.setdefault("RELAY_INSTANCE", secrets.token_hex(4))
 
 DRAIN_LIMIT_S = 1.5  # also when Redis does not answer any more
 REQUESTS_GRACE_S = 0.2  # for requests that are under way after that
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_SECRET = re.compile(r"((?:token|sig)=)[^&\s'\"]+", re.IGNORECASE)
 
 
-def _without_secrets(record: logging.LogRecord) -> bool:
-    """Take tokens out of what gunicorn quotes of a bad request."""
-    message = record.getMessage()
-    cleaned = _SECRET.sub(r"\1…", message)
-    if cleaned != message:
-        record.msg, record.args = cleaned, ()
-    return True
+class logger_class(Logger):  # type: ignore[misc]
+    """gunicorn's own, with the relay's form and without secrets."""
+
+    def setup(self, cfg: Any) -> None:
+        from relay.logs import dress
+
+        super().setup(cfg)
+        dress([self.error_log, self.access_log], logformat)
 
 
 def on_starting(server: Any) -> None:
-    server.log.error_log.addFilter(_without_secrets)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:  # every socket is a descriptor
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -54,12 +58,14 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     import gevent
+    from gevent.baseserver import BaseServer
 
     from relay.app import check_patched
+    from relay.logs import configure
 
-    logging.basicConfig(level=loglevel.upper(), format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s")
-    for name in ("websockets", "psycopg.pool"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    configure(loglevel, logformat)
+    # One new connection a turn of the loop: when thousands come back at once, those who are there already go on.
+    BaseServer.max_accept = 8
     check_patched()
     worker.relay_node = worker.wsgi.extensions["relay"].node
     worker.relay_node.start()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from typing import Any
 
 import gevent
@@ -30,21 +31,13 @@ from contract.validate import encode
 from relay import routing
 from relay.apps import AppSession, offline
 from relay.config import Settings
-from relay.connection import (
-    CLOSE_ABNORMAL,
-    CLOSE_BAD_UTF8,
-    CLOSE_GOING_AWAY,
-    CLOSE_INTERNAL_ERROR,
-    CLOSE_NORMAL,
-    CLOSE_TEXT_ONLY,
-    Connection,
-    Flusher,
-    Tally,
-)
+from relay.connection import Connection
 from relay.eventlog import EventLog
 from relay.fanout import Envelope, Fanout
+from relay.flusher import Flusher
+from relay.lastseen import LastSeen
 from relay.limits import Limits
-from relay.metrics import Metrics
+from relay.metrics import Metrics, Tally
 from relay.peers import Peers
 from relay.presence import Claim, Presence, connect
 from relay.robots import RobotLink
@@ -52,19 +45,33 @@ from relay.routing import Signal, ToRobot
 from relay.store import EventRow, NewEvent, Store
 from relay.turn import IceSource
 from relay.upkeep import Upkeep
+from relay.wire import (
+    CLOSE_ABNORMAL,
+    CLOSE_BAD_UTF8,
+    CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_NO_CODE,
+    CLOSE_NORMAL,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_TEXT_ONLY,
+)
 
 log = logging.getLogger(__name__)
 
 SESSION_GRACE_S = 6.0
 """How long a video session outlives the socket of its app (contract)."""
 DRAIN_S = 1.0
+ADMISSIONS_AT_ONCE = 16
+"""How many are let in at the same time; twice the database's connections, so that none of those is idle."""
 LOCATE_AT_ONCE = 1000
 READING_AT_ONCE = 3
 """Pages of history read at a time for apps that catch up, so that the database pool has room for all else."""
 CLOSE_CODES = (
     CLOSE_NORMAL,
     CLOSE_GOING_AWAY,
+    CLOSE_PROTOCOL_ERROR,
     CLOSE_TEXT_ONLY,
+    CLOSE_NO_CODE,
     CLOSE_ABNORMAL,
     CLOSE_BAD_UTF8,
     CLOSE_TOO_LARGE,
@@ -95,6 +102,8 @@ class Node:
         self.metrics = Metrics()
         self.redis = connect(settings.redis_url)
         self.limits = Limits(self.redis)
+        self.last_seen = LastSeen(store)
+        self.admissions = BoundedSemaphore(ADMISSIONS_AT_ONCE)
         self.presence = Presence(self.redis, self.worker, time.time)
         peers = Peers(self)
         self._upkeep = Upkeep(self)
@@ -168,7 +177,9 @@ class Node:
     def connection(self, sock: Any, kind: str) -> Connection:
         """A connection of ours on a socket whose handshake is over."""
         if self._flusher is None:
-            self._flusher = Flusher()
+            self._flusher = Flusher(
+                self.metrics.histogram("wimz_relay_turn_seconds"), self.settings.ping_every_s or inf
+            )
         timeout_s = self.settings.robot_timeout_s if kind == "robot" else self.settings.app_timeout_s
         connection = Connection(sock, self._flusher, self._tallies[kind], timeout_s)
         self.connections.add(connection)
@@ -308,7 +319,7 @@ class Node:
             released = True
         if released and link.device_id not in self.robots:
             self.announce(link, False)
-        self.store.device_seen(link.device_id)
+        self.last_seen.note(link.device_id)
 
     def announce(self, link: RobotLink, online: bool) -> None:
         """Tell every worker that has apps for the robot where it is."""

@@ -77,7 +77,7 @@ class RobotLink:
         elif isinstance(action, Result):
             self._result(action)
         elif isinstance(action, Seen):
-            self.node.spawn(self.node.store.device_seen, self.device_id, action.version, action.local_ip)
+            self.node.last_seen.note(self.device_id, action.version, action.local_ip)
         elif isinstance(action, ShowCode):
             self.show_code()
         else:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import logging
-import os
-import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
 from flask import Flask, request
-from flask_sock import Sock
-from gevent import monkey
 from gevent.event import AsyncResult
 
 from contract import frames, validate
 from contract.errors import ContractError
 from contract.frames import CLOSE_AUTH_FAILED
 from contract.units import Role
-from relay import routing
+from relay import handshake, routing
 from relay.apps import AppSession
 from relay.auth import DeviceProof
 from relay.connection import Connection
@@ -28,57 +23,24 @@ from relay.robots import RobotLink
 from relay.routing import AppSender
 from relay.services import Services, bearer, header_proof, services
 
-log = logging.getLogger(__name__)
-
 FIRST_FRAME_S = 10.0
+ADMISSION_WAIT_S = 20.0
 CLOSE_TRY_LATER = 1013
-_native_socket: type[socket.socket] = monkey.get_original("socket", "socket")
-
-
-class NoReader:
-    """Takes the place of simple-websocket's reading thread, which must not begin: the hub reads this socket."""
-
-    name = ""
-
-    def __init__(self, target: Callable[[], None]) -> None:
-        del target
-
-    def start(self) -> None:
-        return
 
 
 def register(app: Flask) -> None:
     """Add the endpoints to the application."""
-    app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoReader}
-    sock = Sock()
-    sock.route("/ws/app")(_app)
-    sock.route("/ws/device")(_device)
-    sock.route("/ws")(_either)
-    sock.init_app(app)
-    app.before_request(_check_upgrade)
+    app.before_request(_check_not_draining)
+    handshake.register(app, {"/ws/app": _app, "/ws/device": _device, "/ws": _either})
 
 
-def _check_upgrade() -> None:
-    """Refuse what is no WebSocket handshake (RFC 6455, 4.2.1), and decline all extensions."""
-    if request.url_rule is None or not request.url_rule.websocket:
-        return
-    if services().node.draining:
+def _check_not_draining() -> None:
+    if request.url_rule is not None and request.url_rule.websocket and services().node.draining:
         raise ContractError("UNAVAILABLE", "This relay is about to restart. Connect again.")
-    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-    if request.headers.get("Sec-WebSocket-Version") != "13":
-        raise ContractError("INVALID_PARAMETER", "Sec-WebSocket-Version has to be 13.")
-    try:
-        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ContractError("INVALID_PARAMETER", "Sec-WebSocket-Key has to be base64.") from error
-    if len(key) != 16:
-        raise ContractError("INVALID_PARAMETER", "Sec-WebSocket-Key has to be 16 bytes in base64.")
 
 
 def _take(ws: Any, relay: Services, kind: str) -> Connection:
-    """The socket of a finished handshake, for the hub. Flask-Sock then closes its own descriptor of it."""
-    ws.connected = False
-    return relay.node.connection(_native_socket(fileno=os.dup(ws.sock.fileno())), kind)
+    return relay.node.connection(handshake.take(ws), kind)
 
 
 # -- endpoints ------------------------------------------------------------------------------------
@@ -118,8 +80,10 @@ def _either(ws: Any) -> None:
 
 def _admit(relay: Services, connection: Connection, let_in: Callable[[], None]) -> None:
     """Let somebody in, or say readably why not, and close."""
+    began_s = time.monotonic()
     try:
         let_in()
+        relay.node.metrics.histogram("wimz_relay_admission_seconds").observe(time.monotonic() - began_s)
     except ContractError as error:
         relay.node.metrics.count("wimz_relay_refused_total", f'code="{error.code}"')
         connection.send(routing.error_frame(error))
@@ -136,6 +100,11 @@ def _admit(relay: Services, connection: Connection, let_in: Callable[[], None]) 
 def _let_app_in(relay: Services, connection: Connection, token: str | None) -> None:
     if not token:
         raise _no_credentials()
+    with _turn(relay):
+        _let_app_in_now(relay, connection, token)
+
+
+def _let_app_in_now(relay: Services, connection: Connection, token: str) -> None:
     claims = relay.tokens.verify(token)
     sender = AppSender(relay.node.session_id(), claims.user_id, {})
     session = AppSession(relay.node, connection, sender, claims.expires_at, claims.token_version)
@@ -149,6 +118,11 @@ def _let_app_in(relay: Services, connection: Connection, token: str | None) -> N
 
 
 def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *, tell: bool = False) -> None:
+    with _turn(relay):
+        _let_robot_in_now(relay, connection, proof, tell)
+
+
+def _let_robot_in_now(relay: Services, connection: Connection, proof: DeviceProof, tell: bool) -> None:
     relay.check_device(proof)
     device_id = proof.device_id
     members = relay.store.members_of(device_id)
@@ -158,9 +132,20 @@ def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *
         link.tell(frames.AuthResult(success=True, device_id=device_id))
     relay.node.add_robot(link)
     link.show_code()
-    relay.node.spawn(relay.store.device_seen, device_id)
+    relay.node.last_seen.note(device_id)
     relay.node.spawn(relay.node.device_changed, device_id)  # what changed while it was being let in
     connection.resume(link)
+
+
+@contextmanager
+def _turn(relay: Services) -> Iterator[None]:
+    """A few are let in at a time, so that thousands who come at once wait here and not at the database."""
+    if not relay.node.admissions.acquire(timeout=ADMISSION_WAIT_S):
+        raise ContractError("UNAVAILABLE", "Too many are connecting just now. Try again soon.")
+    try:
+        yield
+    finally:
+        relay.node.admissions.release()
 
 
 # -- credentials ----------------------------------------------------------------------------------

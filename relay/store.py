@@ -16,6 +16,7 @@ from relay.crypto import Sealer, SealError, new_code
 from relay.history import EventRow as EventRow
 from relay.history import History
 from relay.history import NewEvent as NewEvent
+from relay.lastseen import Sighting
 
 log = logging.getLogger(__name__)
 
@@ -247,12 +248,19 @@ class Store(History):
             connection.execute("UPDATE devices SET name = %s WHERE device_id = %s", (name, device_id))
 
     def device_seen(self, device_id: str, firmware_version: str | None = None, local_ip: str | None = None) -> None:
-        """Note that the robot is there, and what it tells about itself."""
+        """Note that one robot is there."""
+        self.devices_seen([Sighting(device_id, firmware_version, local_ip)])
+
+    def devices_seen(self, sightings: Sequence[Sighting]) -> None:
+        """Note that robots are there, and what they tell about themselves."""
         with self._connection() as connection:
             connection.execute(
-                "UPDATE devices SET last_seen = now(), firmware_version = coalesce(%s, firmware_version), "
-                "local_ip = coalesce(%s, local_ip) WHERE device_id = %s",
-                (firmware_version, local_ip, device_id),
+                "WITH seen AS (SELECT devices.device_id, version, ip FROM devices JOIN "
+                "unnest(%s::text[], %s::text[], %s::text[]) AS told (device_id, version, ip) USING (device_id) "
+                "ORDER BY device_id FOR UPDATE OF devices) "
+                "UPDATE devices SET last_seen = now(), firmware_version = coalesce(seen.version, firmware_version), "
+                "local_ip = coalesce(seen.ip, local_ip) FROM seen WHERE devices.device_id = seen.device_id",
+                tuple([list(column) for column in zip(*sightings, strict=True)] or [[], [], []]),
             )
 
     # -- pairing ----------------------------------------------------------------------------------

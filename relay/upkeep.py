@@ -139,6 +139,7 @@ class Upkeep:
         last_resync_s = time.monotonic()
         while True:
             self._node.guarded(self._beat)
+            self._node.guarded(self._node.last_seen.write)
             if time.monotonic() - last_resync_s >= RESYNC_S and self._node.fanout.up:
                 last_resync_s = time.monotonic()
                 self._node.guarded(self.resync)
@@ -156,9 +157,13 @@ class Upkeep:
         node.redis.set(key, msgspec.json.encode(node.metrics.samples()), ex=METRICS_TTL_S)
 
     def _sweep_loop(self) -> None:
-        every_s = min(1.0, self._node.settings.robot_timeout_s / 4, self._node.settings.app_timeout_s / 4)
+        settings = self._node.settings
+        every_s = min(1.0, settings.robot_timeout_s / 4, settings.app_timeout_s / 4, (settings.ping_every_s or 4) / 4)
+        lag_s = self._node.metrics.histogram("wimz_relay_lag_seconds")
         while True:
+            due_s = time.monotonic() + every_s
             gevent.sleep(every_s)
+            lag_s.observe(max(0.0, time.monotonic() - due_s))
             self._node.guarded(self._sweep)
 
     def _sweep(self) -> None:

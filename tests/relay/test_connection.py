@@ -13,8 +13,11 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from relay import connection as module
-from relay.connection import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Connection, Flusher, Tally
+from relay import backlog
+from relay.backlog import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
+from relay.connection import Connection
+from relay.flusher import Flusher
+from relay.metrics import Tally
 
 
 class Peer:
@@ -78,7 +81,8 @@ class Bench:
         self.tally = Tally()
         self.owner = Owner()
         self.peer = Peer(theirs)
-        self.connection = Connection(ours, Flusher(), self.tally, timeout_s=10.0)
+        self.flusher = Flusher()
+        self.connection = Connection(ours, self.flusher, self.tally, timeout_s=10.0)
 
     def open(self) -> Bench:
         self.connection.resume(self.owner)
@@ -161,7 +165,7 @@ def test_a_stop_overtakes_what_waits_and_removes_motion(bench: Bench) -> None:
 
 
 def test_motion_that_waited_too_long_is_not_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOTION_MAX_AGE_S", -1.0)
+    monkeypatch.setattr(backlog, "MOTION_MAX_AGE_S", -1.0)
     bench.open().block()
     bench.connection.send(b"motor", "motor")
     bench.connection.send(b"after it")
@@ -208,6 +212,16 @@ def test_a_quiet_peer_is_pinged_then_closed(bench: Bench) -> None:
     bench.connection.sweep(bench.connection.last_heard_s + 10.1)
     bench.until(lambda: bench.peer.closed_with == 4002 and bench.owner.ended)
     assert bench.owner.ended == [4002]
+
+
+def test_a_proxy_that_counts_the_silence_hears_a_ping_in_any_case(bench: Bench) -> None:
+    bench.open()
+    bench.flusher.ping_every_s = 1.0
+    heard = bench.connection.last_heard_s
+    for late_s in (0.5, 1.1, 1.6, 2.2):
+        bench.connection.sweep(heard + late_s)
+    bench.until(lambda: bench.peer.read() or len(bench.peer.frames) == 2)
+    assert [frame.opcode for frame in bench.peer.frames] == [Opcode.PING] * 2
 
 
 def test_the_closing_handshake_from_either_side(bench: Bench) -> None:

@@ -1,0 +1,443 @@
+"""The clients of `make bench-relay`: one process, epoll, frames made beforehand; the same for every server.
+
+It is started by `bench.relay` with what to do as JSON on its standard input, and answers with figures as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import resource
+import select
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.relay_dialects import DIALECTS, Dialect
+
+PATIENCE_S = 120.0
+QUIET_S = 0.5
+READ_BYTES = 262_144
+RETRY_S = 0.1
+
+
+def raise_descriptor_limit() -> None:
+    """As far as this account may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, 65_536), max(hard, 65_536)))
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@dataclass
+class Client:
+    """One socket of the crowd.
+
+    Attributes:
+        number: which app or robot; app n drives robot n.
+        robot: which of the two.
+        admitted: the server has let it in.
+        head: what has come before that.
+        rest: the end of the last chunk, in which a marker may have begun.
+    """
+
+    number: int
+    robot: bool
+    port: int
+    sock: socket.socket | None = None
+    admitted: bool = False
+    upgraded: bool = False
+    head: bytes = b""
+    rest: bytes = b""
+    retry_at_s: float = 0.0
+    partner: Client | None = None
+    unacknowledged: list[str] = field(default_factory=list)
+
+
+class Crowd:
+    """Many clients on one epoll.
+
+    Args:
+        dialect: how the server is spoken to.
+        on_data: called with what an admitted client reads.
+    """
+
+    def __init__(self, dialect: Dialect, on_data: Callable[[Client, bytes], None]) -> None:
+        self.dialect = dialect
+        self.on_data = on_data
+        self.on_admitted: Callable[[Client], None] = lambda client: None
+        self.reconnect = False
+        self.lost = 0
+        self.refused = 0
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, Client] = {}
+        self._retries: list[Client] = []
+
+    def connect(self, client: Client) -> None:
+        """Begin: the request goes out as soon as the connection is there."""
+        client.admitted = client.upgraded = False
+        client.head = client.rest = b""
+        client.sock = sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._by_fd[sock.fileno()] = client
+        code = sock.connect_ex(("127.0.0.1", client.port))
+        if code not in (0, errno.EINPROGRESS):
+            self._ended(client)
+            return
+        self._epoll.register(sock.fileno(), select.EPOLLOUT)
+
+    def open_all(self, clients: list[Client], at_once: int) -> float:
+        """Connect them all, so many at a time. Returns how long it took until all were let in, seconds."""
+        began_s = time.monotonic()
+        waiting = list(reversed(clients))
+        open_now = 0
+        done = 0
+
+        def admitted(client: Client) -> None:
+            nonlocal done
+            done += 1
+
+        self.on_admitted = admitted
+        while done < len(clients):
+            while waiting and open_now - done < at_once:
+                self.connect(waiting.pop())
+                open_now += 1
+            self.turn(0.05)
+            if time.monotonic() - began_s > PATIENCE_S:
+                raise TimeoutError(f"{done} of {len(clients)} were let in within {PATIENCE_S:g} s")
+        return time.monotonic() - began_s
+
+    def turn(self, timeout_s: float) -> bool:
+        """Handle what is ready. Returns whether anything was."""
+        if self._retries:
+            now = time.monotonic()
+            due = [client for client in self._retries if client.retry_at_s <= now]
+            self._retries = [client for client in self._retries if client.retry_at_s > now]
+            for client in due:
+                self.connect(client)
+        ready = self._epoll.poll(timeout_s, 512)
+        for fd, mask in ready:
+            if fd in self._by_fd:
+                self._handle(self._by_fd[fd], mask)
+        return bool(ready)
+
+    def settle(self) -> None:
+        """Wait until nothing comes any more."""
+        while self.turn(QUIET_S):
+            pass
+
+    def write(self, client: Client, data: bytes) -> None:
+        """Send; a little waiting is the server's fault and is waited for."""
+        sock = client.sock
+        if sock is None:
+            return
+        while data:
+            try:
+                data = data[sock.send(data) :]
+            except BlockingIOError:
+                select.select([], [sock], [], 1.0)
+            except OSError:
+                self._ended(client)
+                return
+
+    def _handle(self, client: Client, mask: int) -> None:
+        assert client.sock is not None
+        if mask & select.EPOLLOUT and not client.upgraded and not client.head:
+            self._epoll.modify(client.sock.fileno(), select.EPOLLIN)
+            self.write(client, self.dialect.request(client.number, client.robot))
+            return
+        try:
+            data = client.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._ended(client)
+        elif client.admitted:
+            self.on_data(client, data)
+        else:
+            self._admit(client, data)
+
+    def _admit(self, client: Client, data: bytes) -> None:
+        client.head += data
+        if not client.upgraded:
+            if b"\r\n\r\n" not in client.head:
+                return
+            if not client.head.startswith(b"HTTP/1.1 101"):
+                raise ConnectionError(client.head[:400].decode(errors="replace"))
+            client.upgraded = True
+            client.head = client.head.partition(b"\r\n\r\n")[2]
+        for marker, answer in self.dialect.greeting(client.number, client.robot):
+            if marker in client.head:
+                client.head = client.head.partition(marker)[2]
+                self.write(client, answer)
+        if self.dialect.admitted in client.head:
+            client.admitted, client.head = True, b""
+            self.on_admitted(client)
+        elif b'"error"' in client.head:
+            if self.reconnect:
+                self.refused += 1
+                self._ended(client)
+                return
+            raise ConnectionError(client.head[:400].decode(errors="replace"))
+
+    def _ended(self, client: Client) -> None:
+        if client.sock is not None:
+            self._by_fd.pop(client.sock.fileno(), None)
+            client.sock.close()
+            client.sock = None
+        if not self.reconnect:
+            raise ConnectionError(f"the server ended {'robot' if client.robot else 'app'} {client.number}")
+        self.lost += 1
+        client.admitted = False
+        client.retry_at_s = time.monotonic() + RETRY_S
+        self._retries.append(client)
+
+    def close(self) -> None:
+        for client in self._by_fd.values():
+            if client.sock is not None:
+                client.sock.close()
+        self._epoll.close()
+
+
+def pairs(count: int, app_port: int, robot_port: int, first: int = 0) -> tuple[list[Client], list[Client]]:
+    """Apps and their robots."""
+    apps = [Client(number, False, app_port) for number in range(first, first + count)]
+    robots = [Client(number, True, robot_port) for number in range(first, first + count)]
+    for app, robot in zip(apps, robots, strict=True):
+        app.partner, robot.partner = robot, app
+    return apps, robots
+
+
+# -- what is measured -----------------------------------------------------------------------------
+
+
+def routed(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """Commands from each app to its robot, `window` under way per pair. Figures: messages a second, lost."""
+    window, seconds = job["window"], job["seconds"]
+    apps, robots = pairs(job["pairs"], job["app_port"], job["robot_port"])
+    frames = {app.number: dialect.command(app.number) for app in apps}
+    marker = dialect.command_marker
+    keep = len(marker) - 1
+    received = sent = 0
+    running = False
+
+    def on_data(client: Client, data: bytes) -> None:
+        nonlocal received, sent
+        if not client.robot:
+            return
+        data = client.rest + data
+        count = data.count(marker)
+        client.rest = data[-keep:]
+        if not count:
+            return
+        received += count
+        if running:
+            assert client.partner is not None
+            sent += count
+            crowd.write(client.partner, frames[client.number] * count)
+
+    crowd = Crowd(dialect, on_data)
+    crowd.open_all(robots, 32)
+    crowd.open_all(apps, 32)
+    crowd.settle()
+    running = True
+    for app in apps:
+        sent += window
+        crowd.write(app, frames[app.number] * window)
+    warm_s = time.monotonic() + 0.5
+    while time.monotonic() < warm_s:
+        crowd.turn(0.1)
+    began_s, began_count, began_cpu_s = time.monotonic(), received, time.process_time()
+    while (took_s := time.monotonic() - began_s) < seconds:
+        crowd.turn(0.1)
+    count, cpu_s = received - began_count, time.process_time() - began_cpu_s
+    running = False
+    crowd.settle()
+    crowd.close()
+    return {"msgs_per_s": count / took_s, "lost": sent - received, "client_cpu_pct": 100 * cpu_s / took_s}
+
+
+def latency(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """Commands at a steady rate, spread over the pairs. Figures: milliseconds from send to receipt."""
+    apps, robots = pairs(job["pairs"], job["app_port"], job["robot_port"])
+    marker = dialect.command_marker
+    sent_s: dict[int, float] = {}
+    took_ms: list[float] = []
+
+    def on_data(client: Client, data: bytes) -> None:
+        if client.robot and marker in data and client.number in sent_s:
+            took_ms.append(1000 * (time.perf_counter() - sent_s.pop(client.number)))
+
+    crowd = Crowd(dialect, on_data)
+    crowd.open_all(robots, 32)
+    crowd.open_all(apps, 32)
+    crowd.settle()
+    count = int(job["seconds"] * job["rate"])
+    began_s = time.perf_counter()
+    for index in range(count):
+        due_s = began_s + index / job["rate"]
+        while (left_s := due_s - time.perf_counter()) > 0:
+            crowd.turn(left_s)
+        app = apps[index % len(apps)]
+        sent_s[app.number] = time.perf_counter()
+        crowd.write(app, dialect.command(app.number))
+    crowd.settle()
+    crowd.close()
+    return {
+        "p50_ms": statistics.median(took_ms),
+        "p99_ms": statistics.quantiles(took_ms, n=100)[98],
+        "lost": count - len(took_ms),
+    }
+
+
+def idle(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """Open many, half apps and half robots, and leave them alone. Figures: connects a second, RSS each."""
+
+    def rss_kb() -> int:
+        return sum(_rss_kb(pid) for pid in job["pids"])
+
+    # A first few warm what every server makes once.
+    crowd = Crowd(dialect, lambda client, data: None)
+    apps, robots = pairs(job["connections"] // 2 + 50, job["app_port"], job["robot_port"])
+    clients = [client for pair in zip(robots, apps, strict=True) for client in pair]
+    crowd.open_all(clients[:100], 32)
+    crowd.settle()
+    before_kb = rss_kb()
+    took_s = crowd.open_all(clients[100:], job["at_once"])
+    crowd.settle()
+    time.sleep(1.0)
+    count = len(clients) - 100
+    after_kb = rss_kb()
+    crowd.close()
+    return {"connects_per_s": count / took_s, "kb_each": (after_kb - before_kb) / count, "connections": count}
+
+
+def _rss_kb(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+def stored(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """Events that have to be kept, `window` unacknowledged per robot. Figures: acknowledged a second."""
+    window, seconds, marker = job["window"], job["seconds"], dialect.ack_marker
+    _, robots = pairs(job["pairs"], job["app_port"], job["robot_port"])
+    run = f"{time.time_ns():x}"
+    acknowledged = sent = 0
+    running = True
+
+    def send(client: Client, count: int) -> None:
+        nonlocal sent
+        parts = []
+        for _ in range(count):
+            sent += 1
+            parts.append(dialect.event(client.number, f"{run}-{sent}"))
+        crowd.write(client, b"".join(parts))
+
+    def on_data(client: Client, data: bytes) -> None:
+        nonlocal acknowledged
+        data = client.rest + data
+        count = data.count(marker)
+        client.rest = data[-(len(marker) - 1) :]
+        acknowledged += count
+        if running and count:
+            send(client, count)
+
+    crowd = Crowd(dialect, on_data)
+    crowd.open_all(robots, 32)
+    crowd.settle()
+    began_s = time.monotonic()
+    for robot in robots:
+        send(robot, window)
+    while (took_s := time.monotonic() - began_s) < seconds:
+        crowd.turn(0.1)
+    count = acknowledged
+    running = False
+    deadline_s = time.monotonic() + PATIENCE_S
+    while acknowledged < sent and time.monotonic() < deadline_s:
+        crowd.turn(0.1)
+    crowd.close()
+    return {"events_per_s": count / took_s, "lost": sent - acknowledged, "sent": sent}
+
+
+def storm(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """The server dies under many connections, each robot with an event that is not acknowledged yet; all come back.
+
+    Says `ready` when all are connected and the events are on their way: then the server is to be killed.
+    Figures: seconds from the first loss to the last admission, and to the last acknowledgement.
+    """
+    count = job["connections"]
+    apps, robots = pairs(count // 2, job["app_port"], job["robot_port"])
+    clients = [client for pair in zip(robots, apps, strict=True) for client in pair]
+    marker = dialect.ack_marker
+    run = f"{time.time_ns():x}"
+    open_events: dict[int, str] = {}
+
+    def on_data(client: Client, data: bytes) -> None:
+        if marker in client.rest + data:
+            open_events.pop(client.number, None)
+        client.rest = data[-(len(marker) - 1) :]
+
+    def back(client: Client) -> None:
+        if client.robot and client.number in open_events:
+            crowd.write(client, dialect.event(client.number, open_events[client.number]))
+
+    crowd = Crowd(dialect, on_data)
+    crowd.open_all(clients, job["at_once"])
+    crowd.settle()
+    crowd.reconnect = True
+    crowd.on_admitted = back
+    if job["events"]:
+        for robot in robots:
+            open_events[robot.number] = f"{run}-{robot.number}"
+            crowd.write(robot, dialect.event(robot.number, open_events[robot.number]))
+    print(json.dumps({"ready": True}), flush=True)
+    while not crowd.lost:
+        crowd.turn(0.05)
+    began_s = time.monotonic()
+    all_back_s = 0.0
+    while not all_back_s or open_events:
+        crowd.turn(0.05)
+        if not all_back_s and crowd.lost >= count and all(client.admitted for client in clients):
+            all_back_s = time.monotonic() - began_s
+        if time.monotonic() - began_s > PATIENCE_S:
+            break
+    took_s = time.monotonic() - began_s
+    missing = sum(not client.admitted for client in clients)
+    crowd.close()
+    return {
+        "all_back_s": all_back_s or took_s,
+        "all_stored_s": took_s,
+        "missing": missing,
+        "unacknowledged": len(open_events),
+        "refused": crowd.refused,
+        "connections": count,
+    }
+
+
+WORK: dict[str, Callable[[Dialect, dict[str, Any]], dict[str, float]]] = {
+    "routed": routed,
+    "latency": latency,
+    "idle": idle,
+    "stored": stored,
+    "storm": storm,
+}
+
+
+def main(lines: Iterable[str] = sys.stdin) -> None:
+    raise_descriptor_limit()
+    job = json.loads(next(iter(lines)))
+    dialect = DIALECTS[job["dialect"]](job["secret"])
+    print(json.dumps(WORK[job["work"]](dialect, job)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ ARGS ?=
 # libatomic1 is what the Node.js inside Playwright links to.
 BROWSER := chromium libatomic1
 
-.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz drill-supervision drill-treats screenshot bench-frames bench-relay drill-relay
+.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz fuzz-relay drill-supervision drill-treats screenshot bench-frames bench-relay drill-relay
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/fetch_model.py --optional
@@ -49,6 +49,10 @@ drill-bus: $(VENV)/.dev
 
 drill-fuzz: $(VENV)/.dev
 	@$(BIN)/python -m bench.drill_fuzz
+
+# The suite has it short; this is some minutes.
+fuzz-relay: $(VENV)/.dev
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-150} $(BIN)/python -m pytest tests/relay/test_fuzz.py $(ARGS)
 
 drill-supervision: $(VENV)/.dev
 	@$(BIN)/python -m bench.drill_supervision

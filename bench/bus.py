@@ -1,8 +1,8 @@
 """Our bus beside its peers: one way, there and back, messages per second, CPU per message.
 
-`make bench-bus`; `COUNT=n` paced messages a round, `ROUNDS=n`, `JSON=1`, `CHECK=1`. One process sends, another
-receives; 100 bytes, one message a millisecond for the latencies, as fast as it goes for the rates. The rounds go
-through all transports in turn, so that a disturbance of the machine hits them alike, and the median of the rounds
+`make bench-bus`; `COUNT=n` paced messages a round, `ROUNDS=n`, `AWAKE=0`, `JSON=1`, `CHECK=1`. One process sends,
+another receives; 100 bytes, one message a millisecond for the latencies, as fast as it goes for the rates. The rounds
+go through all transports in turn, so that a disturbance of the machine hits them alike, and the median of the rounds
 counts.
 """
 
@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from bench.awake import kept_awake
 from bench.bus_transports import TRANSPORTS, RawZeroMq, Redis, Transport, WimzBus
 from bench.report import Row, finish
 
@@ -52,7 +53,7 @@ class Figures:
 def main() -> None:
     count, rounds = int(os.environ.get("COUNT", "2000")), int(os.environ.get("ROUNDS", "5"))
     seen: dict[type[Transport], list[Figures]] = {transport: [] for transport in TRANSPORTS}
-    with tempfile.TemporaryDirectory(prefix="wz-bench-", dir="/dev/shm") as directory:
+    with tempfile.TemporaryDirectory(prefix="wz-bench-", dir="/dev/shm") as directory, kept_awake():
         for number in range(rounds):
             for kind in TRANSPORTS:
                 place = Path(directory) / f"{kind.__name__}{number}"

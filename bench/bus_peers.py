@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from bench.bus_journal import Journal, Kind
 from bus import runner
 from bus.codec import Message, Request
 from bus.messages import Heartbeat, Origin, RobotEvent
+from bus.promise import Promise
 from bus.topics import COMMAND_TOPICS, EVENTS, HEARTBEATS, PROCESSES
 from bus.zeromq import ZmqBus
 from contract.commands import Driven, Motor, Nothing
@@ -167,7 +167,7 @@ class Peer:
         future = self.bus.request(topic, body, origin=origin, id=id_, timeout_s=self.spec.timeout_s)
         future.add_done_callback(lambda done: self._answered(done, kind, number, asked_ns))
 
-    def _answered(self, done: Future[Any], kind: Kind, number: int, asked_ns: int) -> None:
+    def _answered(self, done: Promise, kind: Kind, number: int, asked_ns: int) -> None:
         self._waiting -= 1
         answered = done.exception() is None
         self.bus.counters["peer.answered"] += answered

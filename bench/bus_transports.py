@@ -24,7 +24,7 @@ import redis
 import zmq
 from paho.mqtt.enums import CallbackAPIVersion
 
-from bench.demo_driver import until
+from bench.demo_driver import free_port, until
 from bus.codec import Message, Request
 from bus.messages import RobotEvent
 from bus.topics import COMMAND_TOPICS, EVENTS
@@ -259,14 +259,19 @@ class RawZeroMq(Blocking):
         return f"ipc://{self.directory / what}"
 
 
-class Redis(Blocking):
-    """redis-py on a unix socket: PUBLISH and a subscription; two channels for there and back."""
+class RedisOnUnixSocket(Blocking):
+    """redis-py: PUBLISH and a subscription; two channels for there and back."""
 
-    name = "Redis pub/sub"
+    name = "Redis pub/sub, unix socket"
     _server: EmbeddedValkey | None = None
 
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.port = free_port()
+
     def prepare(self) -> None:
-        self._server = EmbeddedValkey(self.directory / "redis")
+        listen = {"port": str(self.port), "bind": "127.0.0.1"}
+        self._server = EmbeddedValkey(self.directory / "redis", settings=listen)
         self._server.start()
 
     def close(self) -> None:
@@ -317,6 +322,15 @@ class Redis(Blocking):
         return subscription
 
 
+class Redis(RedisOnUnixSocket):
+    """The same over TCP, as Redis and redis-py do it unless they are told otherwise."""
+
+    name = "Redis pub/sub"
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis(port=self.port)
+
+
 class Queue(Blocking):
     """multiprocessing.Queue, one for each direction."""
 
@@ -358,9 +372,7 @@ class Mosquitto(Blocking):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port: int = probe.getsockname()[1]
+        self._port = free_port()
         self._broker: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
@@ -422,4 +434,4 @@ class Mosquitto(Blocking):
         client.loop_forever()
 
 
-TRANSPORTS: tuple[type[Transport], ...] = (WimzBus, RawZeroMq, Redis, Queue, Mosquitto)
+TRANSPORTS: tuple[type[Transport], ...] = (WimzBus, RawZeroMq, Redis, RedisOnUnixSocket, Queue, Mosquitto)

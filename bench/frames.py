@@ -1,10 +1,10 @@
 """The ring of frames beside its peers: from taking a picture to another process holding it, and what both spend on it.
 
-`make bench-frames`; `COUNT=n` paced pictures a round, `ROUNDS=n`, `FPS=n`, `JSON=1`, `CHECK=1`. 1280 x 720 in I420
-(1.4 MB), one writer and one reader: at FPS pictures a second for latency and processor time, then as fast as it goes. A
-reader holds a picture when it has an array of it and has looked at both its ends. The rounds go through all ways in
-turn, so that a disturbance of the machine hits them alike; the aims compare within a round, and the median of the
-rounds counts.
+`make bench-frames`; `COUNT=n` paced pictures a round, `ROUNDS=n`, `FPS=n`, `AWAKE=0`, `JSON=1`, `CHECK=1`. 1280 x 720
+in I420 (1.4 MB), one writer and one reader: at FPS pictures a second for latency and processor time, then as fast as it
+goes. A reader holds a picture when it has an array of it and has looked at both its ends. The rounds go through all
+ways in turn, so that a disturbance of the machine hits them alike; the aims compare within a round, and the median of
+the rounds counts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.awake import kept_awake
 from bench.frames_ways import SHAPE, WAYS, Camera, Ring, Way, ZmqBytes, ZmqNoCopy, number_of
 from bench.report import Row, finish
 from bus.frames import Picture
@@ -65,7 +66,7 @@ def main() -> None:
     count, rounds = int(os.environ.get("COUNT", "120")), int(os.environ.get("ROUNDS", "7"))
     seen: dict[type[Way], list[Figures]] = {way: [] for way in WAYS}
     floor: list[tuple[float, float]] = []
-    with tempfile.TemporaryDirectory(prefix="wz-bench-", dir="/dev/shm") as directory:
+    with tempfile.TemporaryDirectory(prefix="wz-bench-", dir="/dev/shm") as directory, kept_awake():
         for _ in range(rounds):
             floor.append(memcpy(count))
             for kind in WAYS:

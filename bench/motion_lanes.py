@@ -212,7 +212,7 @@ class LinkLane(Lane):
         for path, line in zip(("/ws", "REST", "relay"), lines, strict=True):
             before_s = line.delivered_s
             line.release()
-            line.wait_for_burst(before_s, SEND_S)
+            line.wait_for_burst(before_s, SEND_S, path)
             yield Figure(f"2 s of commands at once, {path}", SILENCE_MS, self.rest_ms(line.delivered_s))
         for connection in kept:
             connection.close()

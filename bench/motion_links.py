@@ -31,6 +31,11 @@ LONGEST_PONG = 32
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
+def is_command(data: bytes) -> bool:
+    """Whether bytes on their way to the robot are one: neither a handshake nor what keeps a connection alive."""
+    return len(data) > LONGEST_PONG and not data.startswith(b"GET ")
+
+
 class Loop:
     """An asyncio loop in a thread of its own, for proxies and peers."""
 
@@ -102,7 +107,7 @@ class Proxy:
         port: int,
         *,
         robot_listens: bool = True,
-        counts: Callable[[bytes], bool] = lambda data: len(data) > LONGEST_PONG,
+        counts: Callable[[bytes], bool] = is_command,
     ) -> None:
         self.port = free_port()
         self.delivered_s = self.opened_s = 0.0
@@ -154,9 +159,13 @@ class Proxy:
             else:
                 end.transport.resume_reading()
 
-    def wait_for_burst(self, after_s: float, quiet_s: float) -> None:
+    def wait_for_burst(self, after_s: float, quiet_s: float, path: str) -> None:
         """Return when commands have been given to the robot after that instant, and no more for `quiet_s`."""
-        until(lambda: self.delivered_s > after_s and time.monotonic() - self.delivered_s > quiet_s, OPEN_S, "the burst")
+
+        def over() -> bool:
+            return self.delivered_s > after_s and time.monotonic() - self.delivered_s > quiet_s
+
+        until(over, OPEN_S, f"the burst by {path} over {len(self.ends) // 2} connections")
 
     def cut(self) -> float:
         """Reset every connection; new ones are taken. Returns when the robot had got its last bytes."""

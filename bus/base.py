@@ -11,10 +11,11 @@ from msgspec import Struct
 
 from bus.codec import Message, Request
 from bus.messages import Origin
+from bus.promise import Promise
 from bus.topics import Topic
 
 T = TypeVar("T", bound=Struct)
-Outcome = Struct | Future[Any] | None
+Outcome = Struct | Future[Any] | Promise | None
 Server = Callable[[Request[Any]], Outcome]
 
 
@@ -61,8 +62,8 @@ class Bus(Protocol):
         id: str | None = None,
         timeout_s: float | None = None,
         sent_s: float | None = None,
-    ) -> Future[Any]:
-        """Ask the topic's owner. The future ends by the deadline: with the reply, or with ContractError
+    ) -> Promise:
+        """Ask the topic's owner. The promise ends by the deadline: with the reply, or with ContractError
         (`Unavailable` when nobody answered).
 
         Args:

@@ -12,6 +12,7 @@ one machine share.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgpack
@@ -26,10 +27,13 @@ from contract.units import Seconds
 from contract.validate import convert, loose_fields, refuse_non_finite
 
 T = TypeVar("T", bound=Struct)
+P = TypeVar("P")
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 262_144
 """The largest message on the bus is an SDP (under 64 KiB); pictures travel through the ring."""
+MAX_COUNT = 2**53
+"""Of a sequence, and of what is counted from it: no message brings a counter to where it cannot be told any more."""
 MAX_ID_LENGTH = 1024
 """Of a request's id, which is the sender's own and what makes it unique among senders (`gateway`)."""
 
@@ -70,13 +74,13 @@ class Reply(Struct, frozen=True):
     error: ContractError | None
 
 
-class _PublicationEnvelope(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+class _Publication(Struct, Generic[P], array_like=True, frozen=True, forbid_unknown_fields=True):
     version: int
     schema: int
     sender: str
-    seq: int
+    seq: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
     sent_ns: int
-    payload: Raw
+    payload: P
 
 
 class RequestEnvelope(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -101,36 +105,59 @@ class _ReplyEnvelope(Struct, array_like=True, frozen=True, forbid_unknown_fields
     payload: Raw
 
 
-_publication_decoder = msgspec.msgpack.Decoder(_PublicationEnvelope)
+_untyped_publication_decoder = msgspec.msgpack.Decoder(_Publication[Raw])
 _request_decoder = msgspec.msgpack.Decoder(RequestEnvelope)
 _reply_decoder = msgspec.msgpack.Decoder(_ReplyEnvelope)
 _error_decoder = msgspec.msgpack.Decoder(tuple[str, str, Seconds | None])
+_encoder = msgspec.msgpack.Encoder()
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode_publication(topic: Topic[T], value: T, sender: str, seq: int, now_ns: int) -> bytes:
-    return topic.prefix + _pack([VERSION, topic.schema, sender, seq, now_ns, msgspec.to_builtins(value)])
+    return topic.prefix + _pack((VERSION, topic.schema, sender, seq, now_ns, value))
 
 
 def decode_publication(topic: Topic[T], raw: bytes) -> Message[T]:
     """Raises:
     MalformedMessage: not a publication of `topic` in this version.
     """
-    start = topic.prefix
-    if not raw.startswith(start):
+    prefix = topic.prefix
+    if not raw.startswith(prefix):
         raise MalformedMessage(f"not a publication of {topic.name}")
-    envelope = _decode(_publication_decoder, raw[len(start) :])
+    body = raw[len(prefix) :]
+    _check_size(body)
+    read, loose = _publication_reader(topic.payload)
+    try:
+        publication = read(body)
+        for name in loose:
+            refuse_non_finite(getattr(publication.payload, name))
+    except (*_UNREADABLE, ValueError):
+        publication = _read_again(topic, body)
+    _check_version(publication.version, publication.schema, topic)
+    return Message(publication.payload, publication.sender, publication.seq, publication.sent_ns)
+
+
+@functools.cache
+def _publication_reader(type_: type[T]) -> tuple[Callable[[bytes], _Publication[T]], tuple[str, ...]]:
+    """How to read a publication of a type in one go, and which of its fields may hold a number that is none."""
+    return msgspec.msgpack.Decoder(_Publication[type_]).decode, loose_fields(type_)  # type: ignore[valid-type]
+
+
+def _read_again(topic: Topic[T], body: bytes) -> _Publication[T]:
+    """Say what is wrong with a publication that could not be read in one go: piece by piece, which has the words."""
+    envelope = _decode(_untyped_publication_decoder, body)
     _check_version(envelope.version, envelope.schema, topic)
     try:
         value = decode_payload(topic.payload, envelope.payload)
     except ContractError as error:
         raise MalformedMessage(error.message) from error
-    return Message(value, envelope.sender, envelope.seq, envelope.sent_ns)
+    return _Publication(VERSION, topic.schema, envelope.sender, envelope.seq, envelope.sent_ns, value)
 
 
 def encode_request(request: Request[T]) -> bytes:
     topic = request.topic
     return _pack(
-        [
+        (
             VERSION,
             topic.schema,
             topic.name,
@@ -139,9 +166,9 @@ def encode_request(request: Request[T]) -> bytes:
             request.id,
             request.sent_ns,
             request.deadline_ns,
-            msgspec.to_builtins(request.origin),
-            msgspec.to_builtins(request.body),
-        ]
+            request.origin,
+            request.body,
+        )
     )
 
 
@@ -179,8 +206,8 @@ def decode_request(topic: Topic[T], envelope: RequestEnvelope) -> Request[T]:
 
 def encode_reply(nonce: int, outcome: Struct | ContractError) -> bytes:
     if isinstance(outcome, ContractError):
-        return _pack([VERSION, nonce, False, [outcome.code, outcome.message, outcome.retry_after_s]])
-    return _pack([VERSION, nonce, True, msgspec.to_builtins(outcome)])
+        return _pack((VERSION, nonce, False, (outcome.code, outcome.message, outcome.retry_after_s)))
+    return _pack((VERSION, nonce, True, outcome))
 
 
 def decode_reply(raw: bytes) -> Reply:
@@ -206,7 +233,7 @@ def decode_payload(type_: type[T], payload: Raw) -> T:
         value: T = decoder.decode(payload)
         for name in loose:
             refuse_non_finite(getattr(value, name))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (*_UNREADABLE, ValueError) as error:
         return _explained(type_, payload, error)
     return value
 
@@ -237,12 +264,16 @@ def _decode_error(payload: Raw) -> ContractError:
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
     """An envelope."""
-    if len(raw) > MAX_MESSAGE_BYTES:
-        raise MalformedMessage(f"longer than {MAX_MESSAGE_BYTES} bytes")
+    _check_size(raw)
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise MalformedMessage(f"not an envelope: {error}") from error
+
+
+def _check_size(raw: bytes) -> None:
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise MalformedMessage(f"longer than {MAX_MESSAGE_BYTES} bytes")
 
 
 def _check_version(version: int, schema: int, topic: Topic[Any]) -> None:
@@ -250,17 +281,19 @@ def _check_version(version: int, schema: int, topic: Topic[Any]) -> None:
         raise MalformedMessage(f"{topic.name} in another version")
 
 
-def _pack(value: Any) -> bytes:
-    raw: bytes = msgpack.packb(value)
+def _pack(value: tuple[Any, ...]) -> bytes:
+    try:
+        raw = _encoder.encode(value)
+    except (OverflowError, TypeError, ValueError, RecursionError) as error:
+        raise ContractError("INVALID_PARAMETER", f"The message holds what cannot be sent: {error}.") from error
     if len(raw) > MAX_MESSAGE_BYTES:
         raise ContractError("MESSAGE_TOO_LARGE", f"A bus message may hold {MAX_MESSAGE_BYTES} bytes, not {len(raw)}.")
     return raw
 
 
 def _unpack(raw: bytes) -> Any:
-    if len(raw) > MAX_MESSAGE_BYTES:
-        raise MalformedMessage(f"longer than {MAX_MESSAGE_BYTES} bytes")
+    _check_size(raw)
     try:
-        return msgpack.unpackb(raw, strict_map_key=False)
+        return msgpack.unpackb(raw, strict_map_key=False, ext_hook=msgspec.msgpack.Ext)
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
         raise MalformedMessage(f"not MessagePack: {error}") from error

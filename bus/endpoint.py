@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import traceback
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -15,9 +16,10 @@ from msgspec import Struct
 
 from bus import codec
 from bus.base import Server
-from bus.codec import Message, Request
+from bus.codec import MAX_COUNT, Message, Request
 from bus.errors import MalformedMessage, Unavailable
 from bus.messages import Origin
+from bus.promise import Promise
 from bus.topics import Kind, Topic
 from contract.commands import Nothing
 from contract.errors import ContractError
@@ -55,27 +57,38 @@ class Complaints:
             sender: who sent it, as far as that is known: its name, or the topic it came by.
         """
         self._counters[counter] += 1
-        while self._logged and now_ns - next(iter(self._logged.values())) >= LOG_INTERVAL_NS:
-            self._logged.popitem(last=False)
-        key = (counter, sender)
-        if key in self._logged or len(self._logged) >= MAX_LOGGED_SENDERS:
+        if not self._first(counter, sender, now_ns):
             return
-        self._logged[key] = now_ns
         text = f"{counter}: {sender[:MAX_LOGGED_TEXT]}: {reason[:MAX_LOGGED_TEXT]}"
         log.warning("%s (counted; said once a minute)", text.encode("unicode_escape").decode())
 
+    def failed(self, what: str, error: BaseException, now_ns: int) -> None:
+        """Note that a handler failed, which is a bug: with its traceback, once a minute for each place in the code."""
+        self._counters["bus.handler_errors"] += 1
+        last = traceback.extract_tb(error.__traceback__)[-1:]
+        place = f"{type(error).__name__} {last[0].filename}:{last[0].lineno}" if last else type(error).__name__
+        if self._first("bus.handler_errors", place, now_ns):
+            log.error("%s failed (counted; said once a minute)", what, exc_info=error)
 
-def promise(topic: Topic[Any]) -> Future[Any]:
-    """The future of a request. It ends with an answer or at its deadline, and cannot be cancelled.
+    def _first(self, counter: str, key: str, now_ns: int) -> bool:
+        """Whether this has not been said in the last minute; from here on it has."""
+        while self._logged and now_ns - next(iter(self._logged.values())) >= LOG_INTERVAL_NS:
+            self._logged.popitem(last=False)
+        if (counter, key) in self._logged or len(self._logged) >= MAX_LOGGED_SENDERS:
+            return False
+        self._logged[counter, key] = now_ns
+        return True
+
+
+def promise(topic: Topic[Any]) -> Promise:
+    """What a request will come to. It ends with an answer or at its deadline.
 
     Raises:
         ValueError: the topic is none that can be asked.
     """
-    if topic.kind not in (Kind.REQUEST, Kind.STOP):
+    if topic.kind is not Kind.REQUEST and topic.kind is not Kind.STOP:
         raise ValueError(f"{topic.name} is a {topic.kind.value}; only requests can be asked")
-    future: Future[Any] = Future()
-    future.set_running_or_notify_cancel()
-    return future
+    return Promise()
 
 
 def lane_of(topic: Topic[Any]) -> str:
@@ -108,14 +121,19 @@ class Reader:
         if message.seq <= self._seq:
             self._counters["bus.repeated"] += 1
             return
-        if self.topic.kind is Kind.EVENT:
-            self._counters["bus.missed"] += message.seq - self._seq - 1
+        missed = message.seq - self._seq - 1
+        if missed and self.topic.kind is Kind.EVENT:
+            self._counters["bus.missed"] = min(self._counters["bus.missed"] + missed, MAX_COUNT)
         self._seq = message.seq
         self._handler(message)
 
 
 Answer = Callable[[bytes], None]
 CallSoon = Callable[[Callable[[], None]], None]
+
+
+Finish = Callable[[Struct | ContractError], None]
+_NOTHING = Nothing()
 
 
 @dataclass
@@ -125,6 +143,16 @@ class _Deed:
     at_ns: int
     outcome: Struct | ContractError | None = None
     askers: list[tuple[int, Answer]] = field(default_factory=list)
+
+    def finish(self, outcome: Struct | ContractError) -> None:
+        self.outcome = outcome
+        self.tell()
+
+    def tell(self) -> None:
+        assert self.outcome is not None
+        for nonce, answer in self.askers:
+            answer(_reply(nonce, self.outcome))
+        self.askers.clear()
 
 
 class Desk:
@@ -143,7 +171,7 @@ class Desk:
         self._servers[topic.name] = handler
 
     def handle(self, raw: bytes, now_ns: int, answer: Answer, call_soon: CallSoon) -> None:
-        """Carry out one request and `answer` it, now or when its future ends (through `call_soon`)."""
+        """Carry out one request and `answer` it, now or when what it was handed to ends (through `call_soon`)."""
         try:
             topic, envelope = codec.request_envelope(raw)
             request = codec.decode_request(topic, envelope)
@@ -159,37 +187,39 @@ class Desk:
             too_late = Unavailable(f"{topic.name} came after its deadline and was not carried out.")
             answer(codec.encode_reply(request.nonce, too_late))
             return
+        if request.id is None:
+            nonce = request.nonce
+            self._carry_out(request, now_ns, call_soon, lambda outcome: answer(_reply(nonce, outcome)))
+            return
         try:
-            deed = self._remembered(request, now_ns)
+            deed, known = self._remembered(request.topic.name, request.id, now_ns)
         except Unavailable as error:
             self._counters["bus.too_many_deeds"] += 1
             answer(codec.encode_reply(request.nonce, error))
             return
         deed.askers.append((request.nonce, answer))
         if deed.outcome is not None:
-            self._tell(deed)
-        elif len(deed.askers) == 1:
-            self._carry_out(request, deed, call_soon)
+            deed.tell()
+        elif not known:
+            self._carry_out(request, now_ns, call_soon, deed.finish)
 
-    def _remembered(self, request: Request[Any], now_ns: int) -> _Deed:
-        """The deed of this request: a known one when its id was seen before.
+    def _remembered(self, topic: str, id_: str, now_ns: int) -> tuple[_Deed, bool]:
+        """The deed of this id, and whether it was known before.
 
         Raises:
             Unavailable: too many are under way, which must not be forgotten: their ids would be carried out twice.
         """
-        if request.id is None:
-            return _Deed(now_ns)
-        key = (request.topic.name, request.id)
+        key = (topic, id_)
         known = self._deeds.get(key)
         if known is not None and (known.outcome is None or now_ns - known.at_ns < MEMORY_NS):
             if len(known.askers) >= MAX_ASKERS:
                 raise Unavailable(f"{MAX_ASKERS} repeats of this request wait for its result already.")
             self._counters["bus.answered_from_memory"] += 1
-            return known
+            return known, True
         self._forget_one()
         self._deeds[key] = deed = _Deed(now_ns)
         self._deeds.move_to_end(key)
-        return deed
+        return deed, False
 
     def _forget_one(self) -> None:
         """Make room for one more: the oldest that is done goes."""
@@ -200,35 +230,26 @@ class Desk:
             raise Unavailable(f"{self._name} has {REMEMBERED_DEEDS} requests under way already; try again later.")
         del self._deeds[done]
 
-    def _carry_out(self, request: Request[Any], deed: _Deed, call_soon: CallSoon) -> None:
+    def _carry_out(self, request: Request[Any], now_ns: int, call_soon: CallSoon, finish: Finish) -> None:
         server = self._servers.get(request.topic.name)
         if server is None:
-            self._finish(deed, Unavailable(f"{self._name} does not answer {request.topic.name}."))
+            finish(Unavailable(f"{self._name} does not answer {request.topic.name}."))
             return
         try:
             outcome = server(request)
         except ContractError as error:
-            self._finish(deed, error)
+            finish(error)
             return
-        except Exception:  # a handler's bug must reach the asker and the log, and not end the process
-            self._counters["bus.handler_errors"] += 1
-            log.exception("%s failed", request.topic.name)
-            self._finish(deed, ContractError("INTERNAL_ERROR", f"{request.topic.name} failed; the log says why."))
+        except Exception as error:  # noqa: BLE001 - a bug must reach the asker and the log, and not end the process
+            self._complaints.failed(request.topic.name, error, now_ns)
+            finish(ContractError("INTERNAL_ERROR", f"{request.topic.name} failed; the log says why."))
             return
-        if isinstance(outcome, Future):
-            outcome.add_done_callback(lambda done: call_soon(lambda: self._finish(deed, _outcome(done))))
+        if outcome is None:
+            finish(_NOTHING)
+        elif isinstance(outcome, Struct):
+            finish(outcome)
         else:
-            self._finish(deed, outcome)
-
-    def _finish(self, deed: _Deed, outcome: Struct | ContractError | None) -> None:
-        deed.outcome = Nothing() if outcome is None else outcome
-        self._tell(deed)
-
-    def _tell(self, deed: _Deed) -> None:
-        assert deed.outcome is not None
-        for nonce, answer in deed.askers:
-            answer(_reply(nonce, deed.outcome))
-        deed.askers.clear()
+            outcome.add_done_callback(lambda done: call_soon(lambda: finish(_outcome(done))))
 
 
 def _reply(nonce: int, outcome: Struct | ContractError) -> bytes:
@@ -240,21 +261,15 @@ def _reply(nonce: int, outcome: Struct | ContractError) -> bytes:
         return codec.encode_reply(nonce, error)
 
 
-def _outcome(done: Future[Any]) -> Struct | ContractError | None:
+def _outcome(done: Future[Any] | Promise) -> Struct | ContractError:
     error = done.exception()
     if error is None:
         result: Struct | None = done.result()
-        return result
+        return _NOTHING if result is None else result
     if isinstance(error, ContractError):
         return error
     log.error("a request failed", exc_info=error)
     return ContractError("INTERNAL_ERROR", "The robot failed to do that; its log says why.")
-
-
-@dataclass
-class _Pending:
-    request: Request[Any]
-    future: Future[Any]
 
 
 class Asker:
@@ -264,7 +279,7 @@ class Asker:
         self._sender = sender
         self._counters = counters
         self._complaints = complaints
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, tuple[Topic[Any], Promise]] = {}
         self._nonces = itertools.count(1)
         self._deadlines: list[tuple[int, int]] = []
 
@@ -276,24 +291,24 @@ class Asker:
         origin: Origin | None,
         id_: str | None,
         timeout_s: float | None,
-        future: Future[Any],
+        promise: Promise,
         sent_s: float | None = None,
     ) -> Request[Any] | None:
-        """Note a request and return it to be sent; None when `future` was ended at once."""
+        """Note a request and return it to be sent; None when `promise` was ended at once."""
         if len(self._pending) >= MAX_PENDING:
             self._counters["bus.too_many_requests"] += 1
-            future.set_exception(Unavailable(f"{MAX_PENDING} requests are waiting for an answer already."))
+            promise.set_exception(Unavailable(f"{MAX_PENDING} requests are waiting for an answer already."))
             return None
         timeout_ns = int((topic.max_age_s if timeout_s is None else timeout_s) * 1e9)
         nonce = next(self._nonces)
         sent_ns = now_ns if sent_s is None else min(now_ns, int(sent_s * 1e9))
         request = Request(topic, body, self._sender, nonce, id_, sent_ns, now_ns + timeout_ns, origin)
-        self._pending[nonce] = _Pending(request, future)
+        self._pending[nonce] = (topic, promise)
         heapq.heappush(self._deadlines, (request.deadline_ns, nonce))
         return request
 
     def answered(self, raw: bytes, now_ns: int) -> None:
-        """End the future an answer belongs to; late and unknown answers are counted."""
+        """End the promise an answer belongs to; late and unknown answers are counted."""
         try:
             reply = codec.decode_reply(raw)
         except MalformedMessage as error:
@@ -303,22 +318,25 @@ class Asker:
         if pending is None:
             self._counters["bus.late_replies"] += 1
             return
+        topic, promise = pending
         if reply.error is not None:
-            pending.future.set_exception(reply.error)
+            promise.set_exception(reply.error)
             return
         try:
-            pending.future.set_result(codec.decode_payload(pending.request.topic.reply, reply.payload))
+            result = codec.decode_payload(topic.reply, reply.payload)
         except ContractError as error:
-            pending.future.set_exception(error)
+            promise.set_exception(error)
+        else:
+            promise.set_result(result)
 
     def expire(self, now_ns: int) -> None:
-        """End the futures whose deadline has passed."""
+        """End the promises whose deadline has passed."""
         while self._deadlines and self._deadlines[0][0] <= now_ns:
             pending = self._pending.pop(heapq.heappop(self._deadlines)[1], None)
             if pending is not None:
                 self._counters["bus.unanswered"] += 1
-                topic = pending.request.topic
-                pending.future.set_exception(Unavailable(f"{topic.owner} did not answer {topic.name} in time."))
+                topic, promise = pending
+                promise.set_exception(Unavailable(f"{topic.owner} did not answer {topic.name} in time."))
 
     def lost(self, lane: str, unsent: Collection[int]) -> None:
         """The process behind a lane is gone. What was sent to it will not be answered any more.
@@ -327,12 +345,11 @@ class Asker:
             lane: as `lane_of` names it.
             unsent: nonces of what still waits for a successor.
         """
-        for nonce, pending in list(self._pending.items()):
-            topic = pending.request.topic
+        for nonce, (topic, promise) in list(self._pending.items()):
             if nonce not in unsent and lane_of(topic) == lane:
                 del self._pending[nonce]
                 self._counters["bus.unanswered"] += 1
-                pending.future.set_exception(
+                promise.set_exception(
                     Unavailable(f"{topic.owner} ended before it answered {topic.name}; it may or may not be done.")
                 )
 
@@ -343,7 +360,7 @@ class Asker:
         return self._deadlines[0][0] if self._deadlines else None
 
     def abandon(self) -> None:
-        """End every future: the process is stopping."""
-        for pending in self._pending.values():
-            pending.future.set_exception(Unavailable("This process is stopping."))
+        """End every promise: the process is stopping."""
+        for _, promise in self._pending.values():
+            promise.set_exception(Unavailable("This process is stopping."))
         self._pending.clear()

@@ -72,8 +72,6 @@ _SEQ, _NUMBER, _CAPTURE_NS, _WRITTEN_IN_EPOCH = range(4)
 _ATTEMPTS = 4
 """A reader of `latest()` has to be overtaken so often, by a whole round each time, to come back with nothing."""
 
-_fence_lock = threading.Lock()
-
 
 class FrameError(BusError):
     """A ring that cannot be used: a wrong size, a file that is no ring, no room for one."""
@@ -81,9 +79,10 @@ class FrameError(BusError):
 
 def _fence() -> None:
     """What is before it happens before what is after it, for other cores too (see the module's text)."""
-    with _fence_lock:
+    lock = threading.Lock()  # a new one: a shared one would wait for itself when the garbage collector ends a `slot`
+    with lock:
         pass
-    with _fence_lock:
+    with lock:
         pass
 
 

@@ -12,7 +12,6 @@ session.close()                           # the driver is gone: what it drove st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from typing import Any
 
 from msgspec import Struct
@@ -20,6 +19,7 @@ from msgspec import Struct
 from bus.base import Bus
 from bus.errors import Unavailable
 from bus.messages import Origin, SessionEnd
+from bus.promise import Promise
 from bus.topics import COMMAND_TOPICS, DRIVER_GONE, Outside, Topic, outside_of
 from contract import commands
 from contract.commands import Command, CommandResult
@@ -109,11 +109,11 @@ class Session:
         future = self.carry_out(command, received, link_fresh=link_fresh)
         future.add_done_callback(lambda done: _answer(command, done, answer))
 
-    def carry_out(self, command: Command, received: float, *, link_fresh: bool = True) -> Future[Any]:
+    def carry_out(self, command: Command, received: float, *, link_fresh: bool = True) -> Promise:
         """Send the command to the process that carries it out.
 
         Returns:
-            A future of the command's result struct, or of ContractError: NOT_AUTHORIZED, RATE_LIMITED, STALE_COMMAND,
+            A promise of the command's result struct, or of ContractError: NOT_AUTHORIZED, RATE_LIMITED, STALE_COMMAND,
             UNAVAILABLE, or what the process says.
         """
         spec = command.spec
@@ -131,11 +131,11 @@ class Session:
         self._drives = self._drives or spec.motion
         return self._bus.request(topic, command.body, origin=self.origin, id=self._scoped(command.id), sent_s=received)
 
-    def ask(self, topic: Topic[Any], body: Struct, received: float) -> Future[Any]:
+    def ask(self, topic: Topic[Any], body: Struct, received: float) -> Promise:
         """Ask something that is no command, where the table lets this session ask it.
 
         Returns:
-            A future of the reply, or of ContractError: NOT_AUTHORIZED, RATE_LIMITED, UNAVAILABLE, or what the process
+            A promise of the reply, or of ContractError: NOT_AUTHORIZED, RATE_LIMITED, UNAVAILABLE, or what the process
             says.
         """
         try:
@@ -147,7 +147,7 @@ class Session:
             return self._refused(error)
         return self._bus.request(topic, body, origin=self.origin)
 
-    def close(self) -> Future[Any] | None:
+    def close(self) -> Promise | None:
         """The session is over: whatever it was driving stops now, not at the dead-man's time."""
         if not self._drives:
             return None
@@ -179,9 +179,9 @@ class Session:
                 retry_after_s=round(wait_s, 3),
             )
 
-    def _refused(self, error: ContractError) -> Future[Any]:
+    def _refused(self, error: ContractError) -> Promise:
         self._bus.counters[f"gateway.refused.{error.code}"] += 1
-        failed: Future[Any] = Future()
+        failed = Promise()
         failed.set_exception(error)
         return failed
 
@@ -213,7 +213,7 @@ def error_frame(error: ContractError, command: str | None = None) -> Error:
     return Error(code=error.code, message=error.message, command=command, retry_after_s=error.retry_after_s)
 
 
-def _answer(command: Command, done: Future[Struct], answer: Answer) -> None:
+def _answer(command: Command, done: Promise, answer: Answer) -> None:
     error = done.exception()
     if error is not None and not isinstance(error, ContractError):
         error = ContractError("INTERNAL_ERROR", f"`{command.spec.name}` failed inside the robot; its log says why.")

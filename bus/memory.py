@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from bus.base import Server, Timer
 from bus.codec import Message
 from bus.endpoint import Asker, Complaints, Desk, Reader, promise
 from bus.messages import Origin
+from bus.promise import Promise
 from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import Kind, Topic
 
@@ -137,13 +137,13 @@ class MemoryBus:
         id: str | None = None,
         timeout_s: float | None = None,
         sent_s: float | None = None,
-    ) -> Future[Any]:
-        future = promise(topic)
-        request = self._asker.begin(topic, body, self._now_ns(), origin, id, timeout_s, future, sent_s)
+    ) -> Promise:
+        asked = promise(topic)
+        request = self._asker.begin(topic, body, self._now_ns(), origin, id, timeout_s, asked, sent_s)
         if request is not None:
             raw = codec.encode_request(request)
             self._hub.post(lambda: self._deliver(topic, raw), urgent=topic.kind is Kind.STOP)
-        return future
+        return asked
 
     def every(self, period_s: float, call: Call) -> Timer:
         return self._schedule(period_s, call, period_s)

@@ -7,7 +7,6 @@ every other message. One thread owns all sockets; other threads hand over throug
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import select
@@ -15,7 +14,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,22 +28,21 @@ from bus.connection import stay_connected
 from bus.endpoint import Asker, Complaints, Desk, Reader, lane_of, promise
 from bus.errors import BusError, Unavailable
 from bus.messages import Origin
-from bus.readiness import EVENTS, FD, POLLIN, POLLOUT, Readiness
+from bus.promise import Promise
+from bus.readiness import POLLIN, POLLOUT, Readiness, readable
 from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
 T = TypeVar("T", bound=Struct)
-
-log = logging.getLogger(__name__)
 
 RECONNECT_MS = 10
 """ZeroMQ's default of 100 ms leaves a restarted publisher unheard for 64 ms; with 10 ms it is 6.5 ms."""
 MAX_HANDED_OVER = 10_000
 """What other threads may have waiting for the loop."""
 BATCH = 64
-"""Messages taken from one socket before the others get their turn."""
+"""Messages taken from one socket before the others get their turn, unless a timer is due before."""
 MAX_POLL_S = 0.5
-_NOBLOCK, _NOBLOCK_MORE, _RCVMORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
+_NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _STARTING = -1
 
 
@@ -100,7 +97,7 @@ class ZmqBus:
         self._requests_key = self._readiness.watch(self._requests, lambda: self._serve_from(self._requests))
         self._stop_key = self._readiness.watch(self._stop_lane, self._serve_stops)
         self._stop_poll = select.poll()
-        self._stop_poll.register(int(self._stop_lane.getsockopt(FD)), select.POLLIN)
+        self._stop_poll.register(int(self._stop_lane.getsockopt(zmq.FD)), select.POLLIN)
         self._stop_answered = False
 
     # -- the interface ----------------------------------------------------------------------------
@@ -131,14 +128,17 @@ class ZmqBus:
         id: str | None = None,
         timeout_s: float | None = None,
         sent_s: float | None = None,
-    ) -> Future[Any]:
-        future = promise(topic)
+    ) -> Promise:
+        asked = promise(topic)
         now_ns = time.monotonic_ns()
-        self._on_loop(
-            lambda: self._ask(topic, body, now_ns, origin, id, timeout_s, future, sent_s),
-            urgent=topic.kind is Kind.STOP,
-        )
-        return future
+        if self._on_this_thread():
+            self._ask(topic, body, now_ns, origin, id, timeout_s, asked, sent_s)
+        else:
+            self._hand_over(
+                lambda: self._ask(topic, body, now_ns, origin, id, timeout_s, asked, sent_s),
+                urgent=topic.kind is Kind.STOP,
+            )
+        return asked
 
     def every(self, period_s: float, call: Call) -> Timer:
         return self._schedule(period_s, call, period_s)
@@ -180,8 +180,8 @@ class ZmqBus:
         for key in ready:
             try:
                 self._readiness.call(key)
-            except Exception:  # noqa: BLE001
-                self._failed()
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
         self._run_handed_over()
         self._run_timers()
         self._asker.expire(time.monotonic_ns())
@@ -211,6 +211,8 @@ class ZmqBus:
         for _ in range(BATCH):
             if not self._serve_one(self._stop_lane):
                 return False
+            if self._timer_is_due():
+                break
         self._stop_answered = True  # there may be more
         return True
 
@@ -221,11 +223,19 @@ class ZmqBus:
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        while (scheduled := self._timers.pop_due(now)) is not None:
+        while self._timer_is_due():
+            self._stops_first()  # as long as a timer is due, one at a time
+            scheduled = self._timers.pop_due(now)
+            if scheduled is None:
+                return
             due, call = scheduled
             self.loop_lag_s = max(self.loop_lag_s, now - due)
-            self._stops_first()
             self._guarded(call)
+
+    def _timer_is_due(self) -> bool:
+        """Whether a flood has to wait: the beat and the dead-man are timers, which no number of messages may delay."""
+        due = self._timers.next_at()
+        return due is not None and due <= time.monotonic()
 
     def _schedule(self, delay_s: float, call: Call, period_s: float | None) -> Timer:
         """On the loop; the timer is there at once, so that it can be cancelled at once."""
@@ -237,20 +247,19 @@ class ZmqBus:
     def _guarded(self, call: Call) -> None:
         try:
             call()
-        except Exception:  # noqa: BLE001
-            self._failed()
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
 
-    def _failed(self) -> None:
+    def _failed(self, error: Exception) -> None:
         """A handler's bug is counted and logged, and ends nothing but the handler."""
-        self.counters["bus.handler_errors"] += 1
-        log.exception("a handler of %s failed", self.name)
+        self._complaints.failed(f"a handler of {self.name}", error, time.monotonic_ns())
 
-    def _on_loop(self, call: Call, *, urgent: bool = False) -> None:
+    def _on_loop(self, call: Call) -> None:
         """Do it now when this is the loop's thread, or when the loop does not run yet; else hand it over."""
         if self._on_this_thread():
             call()
         else:
-            self._hand_over(call, urgent=urgent)
+            self._hand_over(call)
 
     def _on_this_thread(self) -> bool:
         return self._thread is None or self._thread == threading.get_ident()
@@ -359,7 +368,7 @@ class ZmqBus:
         except zmq.Again:
             return False
         for _ in range(DEFAULT_QUEUE):
-            if not int(socket.getsockopt(EVENTS)) & POLLIN:
+            if not readable(socket):
                 break
             raw = socket.recv(_NOBLOCK)
         reader.take(raw, time.monotonic_ns())
@@ -373,20 +382,24 @@ class ZmqBus:
                 return False
             try:
                 reader.take(raw, time.monotonic_ns())
-            except Exception:  # noqa: BLE001
-                self._failed()
-            if not int(socket.getsockopt(EVENTS)) & POLLIN:  # cheaper than an exception
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
+            if not readable(socket):
                 return False
             self._stops_first()
+            if self._timer_is_due():
+                return True
         return True
 
     # -- requests ---------------------------------------------------------------------------------
 
     def _serve_from(self, socket: zmq.Socket[bytes]) -> bool:
         for _ in range(BATCH):
-            if not self._serve_one(socket):
+            if not self._serve_one(socket) or not readable(socket):
                 return False
             self._stops_first()
+            if self._timer_is_due():
+                return True
         return True
 
     def _serve_one(self, socket: zmq.Socket[bytes]) -> bool:
@@ -394,17 +407,17 @@ class ZmqBus:
             peer = socket.recv(_NOBLOCK)
         except zmq.Again:
             return False
-        raw = socket.recv(_NOBLOCK)
+        frame = socket.recv(_NOBLOCK, copy=False)
         now_ns = time.monotonic_ns()
-        if socket.getsockopt(_RCVMORE):
+        if frame.more:
             self._complaints.drop("bus.malformed", self.name, "a request of more than one part", now_ns)
-            while socket.getsockopt(_RCVMORE):
-                socket.recv(_NOBLOCK)
+            while frame.more:
+                frame = socket.recv(_NOBLOCK, copy=False)
             return True
         try:
-            self._desk.handle(raw, now_ns, self._answer_on(socket, peer), self._hand_over)
-        except Exception:  # noqa: BLE001
-            self._failed()
+            self._desk.handle(frame.bytes, now_ns, self._answer_on(socket, peer), self._hand_over)
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
         return True
 
     def _answer_on(self, socket: zmq.Socket[bytes], peer: bytes) -> Callable[[bytes], None]:
@@ -430,13 +443,13 @@ class ZmqBus:
         origin: Origin | None,
         id_: str | None,
         timeout_s: float | None,
-        future: Future[Any],
+        asked: Promise,
         sent_s: float | None,
     ) -> None:
         if self._closed:
-            future.set_exception(Unavailable("This process is stopping."))
+            asked.set_exception(Unavailable("This process is stopping."))
             return
-        request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, future, sent_s)
+        request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, asked, sent_s)
         if request is None:
             return
         name = lane_of(topic)
@@ -444,7 +457,7 @@ class ZmqBus:
         if lane is None:
             lane = self._lanes[name] = self._connect_lane(name)
         if len(lane.waiting) == DEFAULT_QUEUE:
-            self.counters["bus.waiting_dropped"] += 1  # the oldest; its future ends at its deadline
+            self.counters["bus.waiting_dropped"] += 1  # the oldest; its promise ends at its deadline
         lane.waiting.append((request.deadline_ns, request.nonce, codec.encode_request(request)))
         self._send_waiting(lane)
 
@@ -469,6 +482,8 @@ class ZmqBus:
             except zmq.Again:
                 return False
             self._asker.answered(raw, time.monotonic_ns())
+            if not readable(lane.socket):
+                return False
         return True
 
     def _lane_lost(self, name: str, lane: _Lane) -> None:
@@ -478,7 +493,7 @@ class ZmqBus:
         self._asker.lost(name, {nonce for _, nonce, _ in lane.waiting})
 
     def _send_waiting(self, lane: _Lane) -> None:
-        """Send what can be sent; what is over its deadline is dropped here, its future ends in `expire`."""
+        """Send what can be sent; what is over its deadline is dropped here, its promise ends in `expire`."""
         waiting = lane.waiting
         while waiting:
             deadline_ns, _, raw = waiting[0]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import getpass
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -36,23 +40,27 @@ def relay_environment(base: Mapping[str, str]) -> dict[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `wimz relay`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    serve = actions.add_parser("serve", help="run the relay (HOST, PORT, WEB_CONCURRENCY and its other settings)")
-    serve.set_defaults(act=_serve)
-    upgrade = actions.add_parser("migrate", help="bring the database up to date")
-    upgrade.set_defaults(act=_migrate)
-    add_user = actions.add_parser("add-user", help="make an account, or set its password")
+
+    def action(name: str, act: Callable[[argparse.Namespace, Settings], None], words: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=words, description=words)
+        made.set_defaults(act=act)
+        return made
+
+    action("serve", _serve, "run the relay (HOST, PORT, WEB_CONCURRENCY and its other settings)")
+    upgrade = action("migrate", _migrate, "bring the database up to date")
+    add_user = action("add-user", _add_user, "make an account, or set its password; the password is read from stdin")
     add_user.add_argument("email")
-    add_user.set_defaults(act=_add_user)
-    add_device = actions.add_parser("add-device", help="make a robot's identity; its secret is shown this once")
+    add_device = action("add-device", _add_device, "make a robot's identity; its secret is shown this once")
     add_device.add_argument("device_id", nargs="?", help="made up when left out")
+    add_device.add_argument("--name", help="what people call it; its id when left out")
     add_device.add_argument("--owner", metavar="EMAIL", help="the account that it belongs to from the start")
-    add_device.set_defaults(act=_add_device)
-    pair = actions.add_parser("pair", help="give a robot to an account")
+    pair = action("pair", _pair, "give a robot to an account")
     pair.add_argument("email")
     pair.add_argument("device_id")
-    pair.set_defaults(act=_pair)
-    devices = actions.add_parser("devices", help="list the robots")
-    devices.set_defaults(act=_devices)
+    devices = action("devices", _devices, "list the robots")
+    reseal = action("reseal", _reseal, "keep all device secrets under MASTER_KEY, so that MASTER_KEY_PREVIOUS can go")
+    for parser_ in (upgrade, add_user, add_device, pair, devices, reseal):
+        parser_.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,31 +81,58 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
     os.execve(argv[0], argv, relay_environment(os.environ))
 
 
+def _tell(arguments: argparse.Namespace, words: str, **values: Any) -> None:
+    """Print for people, or `values` for programs."""
+    print(json.dumps(values) if arguments.json else words)
+
+
 def _migrate(arguments: argparse.Namespace, settings: Settings) -> None:
-    del arguments
     done = migrate.migrate(settings.database_url)
-    print("\n".join(done) if done else "The database is up to date.")
+    _tell(arguments, "\n".join(done) if done else "The database is up to date.", applied=done)
 
 
 def _add_user(arguments: argparse.Namespace, settings: Settings) -> None:
     # From a terminal or a pipe, never as an argument, which everybody on the machine can read.
     password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    print(admin.add_user(settings.database_url, arguments.email, password))
+    user_id = admin.add_user(settings.database_url, arguments.email, password)
+    _tell(arguments, user_id, user_id=user_id)
 
 
 def _add_device(arguments: argparse.Namespace, settings: Settings) -> None:
-    device_id, secret = admin.add_device(settings.database_url, settings.master_key, arguments.device_id)
-    print(f"DEVICE_ID={device_id}\nDEVICE_SECRET={secret}")
-    if arguments.owner:
-        admin.pair(settings.database_url, arguments.owner, device_id)
+    wanted = arguments.device_id
+    device_id, secret = admin.add_device(
+        settings.database_url, settings.master_key, wanted, name=arguments.name, owner_email=arguments.owner
+    )
+    words = f"DEVICE_ID={device_id}\nDEVICE_SECRET={secret}"
+    _tell(arguments, words, device_id=device_id, device_secret=secret)
 
 
 def _pair(arguments: argparse.Namespace, settings: Settings) -> None:
     admin.pair(settings.database_url, arguments.email, arguments.device_id)
+    words = f"{arguments.device_id} belongs to {arguments.email} now."
+    _tell(arguments, words, device_id=arguments.device_id, owner_email=arguments.email)
+
+
+def _reseal(arguments: argparse.Namespace, settings: Settings) -> None:
+    changed = admin.reseal(settings.database_url, settings.master_key, settings.master_key_previous)
+    words = f"{changed} secrets were kept anew; MASTER_KEY_PREVIOUS is needed no more."
+    _tell(arguments, words, resealed=changed)
 
 
 def _devices(arguments: argparse.Namespace, settings: Settings) -> None:
-    del arguments
-    for device in admin.devices(settings.database_url):
-        seen = device.last_seen.isoformat(timespec="seconds") if device.last_seen else "never"
-        print(f"{device.device_id}\t{device.owner_email or 'not paired'}\tlast seen {seen}\t{device.name}")
+    found = admin.devices(settings.database_url)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(device) for device in found], default=lambda moment: moment.isoformat()))
+        return
+    header = ("DEVICE", "OWNER", "SHARED", "LAST SEEN", "VERSION", "NAME")
+    table = [header, *(_device_words(device) for device in found)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _device_words(device: admin.DeviceRow) -> tuple[str, ...]:
+    seen = device.last_seen.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if device.last_seen else "never"
+    shared = str(device.members) if device.members else "-"
+    owner, version = device.owner_email or "not paired", device.firmware_version or "-"
+    return (device.device_id, owner, shared, seen, version, device.name)

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import threading
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import msgspec
 
 from bus import settings
 from bus.messages import MachineState, SimulatedFault
+from bus.promise import Promise
 from bus.topics import SIMULATED_MACHINE, SIMULATOR_FAULT, SIMULATOR_READ
 from bus.zeromq import ZmqBus
 from cli.errors import CommandError
@@ -78,7 +78,7 @@ def _fault(arguments: argparse.Namespace) -> SimulatedFault | None:
     return SimulatedFault(**wanted) if wanted else None
 
 
-def _answer(asked: Future[Any]) -> MachineState:
+def _answer(asked: Promise) -> MachineState:
     try:
         machine: MachineState = asked.result()
     except ContractError as error:

@@ -160,6 +160,17 @@ class WebrtcError(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="web
 # -- app ↔ relay ----------------------------------------------------------------------------------
 
 
+class StoredEvent(Struct, frozen=True):
+    """An event in the history. `seq` grows by one per device and is the cursor."""
+
+    seq: Sequence
+    id: str
+    device_id: str
+    event: str
+    data: dict[str, Any]
+    timestamp: Timestamp
+
+
 class SessionHello(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="session_hello"):
     session_id: Identifier
     device_id: DeviceId | None = None
@@ -173,6 +184,29 @@ class SessionAck(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="sess
 
 class GetStatus(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="get_status"):
     device_id: DeviceId | None = None
+
+
+class CatchUp(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="catch_up"):
+    """App → relay: send me what happened after `after` (the `seq` of the last event that the app has; 0: all there is).
+
+    Answered with `caught_up` pages. From the first page to the last, events of this robot come in the pages only; after
+    the last they come by themselves again. So each comes once, in order.
+    """
+
+    device_id: DeviceId | None = None
+    after: Sequence
+
+
+class CaughtUp(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="caught_up"):
+    """Relay → app: a page of the history, the oldest first; `more` follow without being asked for.
+
+    `next_after` is the cursor after this page.
+    """
+
+    device_id: DeviceId
+    events: list[StoredEvent]
+    next_after: Sequence
+    more: bool
 
 
 class StatusResponse(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="status_response"):
@@ -216,6 +250,16 @@ class UserConnected(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="u
 
 class UserDisconnected(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="user_disconnected"):
     user_id: str
+
+
+class AccessChanged(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="access_changed"):
+    """Relay → robot: an account's role is another, or it has signed out everywhere. Its video sessions end.
+
+    The relay ends those it knows too; this reaches sessions whose app or worker has gone.
+    """
+
+    user_id: Identifier
+    role: Role | None = None
 
 
 class SessionEnded(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="session_ended"):
@@ -285,6 +329,7 @@ APP_TO_RELAY: tuple[type[Frame], ...] = (
     Ping,
     SessionHello,
     GetStatus,
+    CatchUp,
     WebrtcWatch,
     WebrtcAnswer,
     WebrtcIce,
@@ -296,6 +341,7 @@ RELAY_TO_APP: tuple[type[Frame], ...] = (
     Error,
     SessionAck,
     StatusResponse,
+    CaughtUp,
     WebrtcCredentials,
     WebrtcOffer,
     WebrtcIce,
@@ -325,6 +371,7 @@ RELAY_TO_ROBOT: tuple[type[Frame], ...] = (
     UserConnected,
     UserDisconnected,
     SessionEnded,
+    AccessChanged,
     EventAck,
     PairingCodeShown,
     Paired,

@@ -18,6 +18,7 @@ _PATH_PARAMETERS: dict[str, Any] = {
     "id": units.Identifier,
     "device_id": units.DeviceId,
     "name": units.SnapshotName,
+    "user_id": units.Identifier,
 }
 _BEARER = {"type": "http", "scheme": "bearer"}
 _SIGNATURE_HEADERS = {"deviceId": "X-Device-ID", "timestamp": "X-Timestamp", "signature": "X-Signature"}

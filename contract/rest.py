@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from contract import commands
 from contract.commands import COMMANDS, CommandSpec
-from contract.frames import IceServers
+from contract.frames import IceServers, StoredEvent
 from contract.models import (
     AudioCurrent,
     AudioFiles,
@@ -37,7 +37,10 @@ from contract.units import (
     PanDeg,
     Password,
     PlayState,
+    Role,
     Sequence,
+    ShareCode,
+    SharedRole,
     TiltDeg,
     Timestamp,
     Token,
@@ -231,6 +234,15 @@ class LoginReply(Struct, frozen=True):
     user_id: str
 
 
+class PasswordCheck(Struct, frozen=True):
+    password: Password
+
+
+class PasswordChange(Struct, frozen=True):
+    password: Password
+    new_password: NewPassword
+
+
 class Validated(Struct, frozen=True):
     valid: bool
     user_id: str
@@ -256,6 +268,55 @@ class PairReply(Struct, frozen=True, kw_only=True):
     device_id: str
 
 
+class ShareRequest(Struct, frozen=True):
+    role: SharedRole = "viewer"
+
+
+class ShareOffer(Struct, frozen=True):
+    """A code for one other person. It is shown this once; a newer one for the same role ends it."""
+
+    share_code: ShareCode
+    role: SharedRole
+    expires_in_s: Count
+
+
+class Join(Struct, frozen=True):
+    share_code: ShareCode
+
+
+class JoinReply(Struct, frozen=True, kw_only=True):
+    success: bool = True
+    device_id: str
+    role: Role
+
+
+class RoleChange(Struct, frozen=True):
+    role: SharedRole
+
+
+class Member(Struct, frozen=True):
+    """An account that may use a robot; `since` is null for the owner."""
+
+    user_id: str
+    email: str
+    role: Role
+    since: Timestamp | None
+
+
+class Invitation(Struct, frozen=True):
+    """A share code that has not been used."""
+
+    role: SharedRole
+    expires_at: Timestamp
+
+
+class MemberList(Struct, frozen=True):
+    """The owner first, then by e-mail."""
+
+    members: list[Member]
+    invitations: list[Invitation]
+
+
 class DeviceRef(Struct, frozen=True):
     device_id: DeviceId
 
@@ -270,17 +331,6 @@ class DeviceList(Struct, frozen=True):
 
 class TurnRequest(Struct, frozen=True):
     ttl: TtlS = 86_400
-
-
-class StoredEvent(Struct, frozen=True):
-    """An event in the history. `seq` grows by one per device and is the cursor."""
-
-    seq: Sequence
-    id: str
-    device_id: str
-    event: str
-    data: dict[str, Any]
-    timestamp: Timestamp
 
 
 class EventQuery(Struct, frozen=True):
@@ -306,24 +356,37 @@ class Readiness(Struct, frozen=True):
     checks: dict[str, str]
 
 
+DB = "UNAVAILABLE"
+"""The database cannot be reached; or Redis, where attempts are counted."""
+
 RELAY_ROWS: tuple[Row, ...] = (
     Row("GET", "/health", "Is the relay alive", reply=Health, auth=False),
     Row("GET", "/ready", "Can the relay serve: Postgres and Redis", reply=Readiness, auth=False),
     Row("GET", "/metrics", "Prometheus metrics", reply=None, media="text/plain; version=0.0.4", auth=False),
-    Row("POST", "/api/auth/register", "Make an account", Register, LoginReply, auth=False, codes=("CONFLICT", "RATE_LIMITED")),
-    Row("POST", "/api/auth/login", "Sign in", Login, LoginReply, auth=False, codes=("RATE_LIMITED",)),
-    Row("GET", "/api/auth/me", "Who am I", reply=User),
-    Row("GET", "/api/auth/validate", "Is my token good (older apps)", reply=Validated),
-    Row("POST", "/api/device/register", "A robot announces itself (signed headers)", DeviceRegister, DeviceRegistered, auth=False, codes=("CLOCK_SKEW",)),
-    Row("POST", "/api/device/pair", "Pair the robot that shows this code", Pair, PairReply, codes=("NOT_FOUND", "RATE_LIMITED")),
-    Row("GET", "/api/device/list", "My robots", reply=DeviceList),
-    Row("GET", "/api/device/{device_id}", "One of my robots", reply=Device, codes=("NOT_FOUND",)),
-    Row("PATCH", "/api/device/{device_id}", "Rename a robot", Rename, Device, codes=("NOT_FOUND",)),
-    Row("DELETE", "/api/device/{device_id}", "Unpair a robot", codes=("NOT_FOUND",)),
-    Row("GET", "/api/user/devices", "My robots (older apps)", reply=DeviceList),
-    Row("POST", "/api/user/pair-device", "Pair by id (older apps); refused unless already mine", DeviceRef, PairReply, codes=("NOT_FOUND",)),
-    Row("POST", "/api/user/unpair-device", "Unpair by id (older apps)", DeviceRef, codes=("NOT_FOUND",)),
-    Row("POST", "/api/turn/credentials", "Short-lived ICE servers", TurnRequest, IceServers, codes=("TURN_ERROR",)),
-    Row("GET", "/api/events", "History of events, paged by after= and limit=", reply=EventPage, codes=("NOT_FOUND",), query=EventQuery),
+    Row("POST", "/api/auth/register", "Make an account", Register, LoginReply, auth=False, codes=("CONFLICT", "RATE_LIMITED", DB)),
+    Row("POST", "/api/auth/login", "Sign in", Login, LoginReply, auth=False, codes=("RATE_LIMITED", DB)),
+    Row("POST", "/api/auth/refresh", "A fresh token for one that is still good", reply=LoginReply, codes=(DB,)),
+    Row("POST", "/api/auth/logout", "Sign out everywhere: all tokens and sockets of the account end", codes=(DB,)),
+    Row("POST", "/api/auth/password", "Change the password: all other tokens and sockets end", PasswordChange, LoginReply, codes=("NOT_AUTHORIZED", "RATE_LIMITED", DB)),
+    Row("GET", "/api/auth/me", "Who am I", reply=User, codes=(DB,)),
+    Row("DELETE", "/api/auth/me", "Delete the account with all its data", PasswordCheck, codes=("NOT_AUTHORIZED", "RATE_LIMITED", DB)),
+    Row("GET", "/api/auth/validate", "Is my token good (older apps)", reply=Validated, codes=(DB,)),
+    Row("POST", "/api/device/register", "A robot announces itself (signed headers)", DeviceRegister, DeviceRegistered, auth=False, codes=("CLOCK_SKEW", "NOT_AUTHORIZED", DB)),
+    Row("POST", "/api/device/pair", "Pair the robot that shows this code", Pair, PairReply, codes=("NOT_FOUND", "RATE_LIMITED", DB)),
+    Row("POST", "/api/device/join", "Use a robot that somebody shares with me", Join, JoinReply, codes=("NOT_FOUND", "CONFLICT", "RATE_LIMITED", DB)),
+    Row("GET", "/api/device/list", "My robots, and those shared with me", reply=DeviceList, codes=(DB,)),
+    Row("GET", "/api/device/{device_id}", "One of my robots", reply=Device, codes=("NOT_FOUND", DB)),
+    Row("PATCH", "/api/device/{device_id}", "Rename a robot (its owner)", Rename, Device, codes=("NOT_FOUND", "NOT_AUTHORIZED", DB)),
+    Row("DELETE", "/api/device/{device_id}", "Unpair a robot, and end all sharing (its owner)", codes=("NOT_FOUND", "NOT_AUTHORIZED", DB)),
+    Row("POST", "/api/device/{device_id}/share", "A code with which one other person may use the robot (its owner)", ShareRequest, ShareOffer, codes=("NOT_FOUND", "NOT_AUTHORIZED", "CONFLICT", DB)),
+    Row("DELETE", "/api/device/{device_id}/share", "Withdraw all share codes (its owner)", codes=("NOT_FOUND", "NOT_AUTHORIZED", DB)),
+    Row("GET", "/api/device/{device_id}/members", "Who may use the robot (its owner)", reply=MemberList, codes=("NOT_FOUND", "NOT_AUTHORIZED", DB)),
+    Row("PATCH", "/api/device/{device_id}/members/{user_id}", "Give another role (its owner)", RoleChange, codes=("NOT_FOUND", "NOT_AUTHORIZED", DB)),
+    Row("DELETE", "/api/device/{device_id}/members/{user_id}", "Take somebody out (its owner), or leave", codes=("NOT_FOUND", "NOT_AUTHORIZED", DB)),
+    Row("GET", "/api/user/devices", "My robots (older apps)", reply=DeviceList, codes=(DB,)),
+    Row("POST", "/api/user/pair-device", "Pair by id (older apps); refused unless already mine", DeviceRef, PairReply, codes=("NOT_FOUND", DB)),
+    Row("POST", "/api/user/unpair-device", "Unpair by id (older apps); who is no owner leaves", DeviceRef, codes=("NOT_FOUND", DB)),
+    Row("POST", "/api/turn/credentials", "Short-lived ICE servers", TurnRequest, IceServers, codes=("TURN_ERROR", DB)),
+    Row("GET", "/api/events", "History of events, paged by after= and limit=", reply=EventPage, codes=("NOT_FOUND", "NO_DEVICE", "NOT_PAIRED", DB), query=EventQuery),
 )  # fmt: skip
 """The relay's REST API."""

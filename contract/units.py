@@ -50,6 +50,12 @@ Password = Annotated[str, Meta(min_length=1, max_length=256, description="a pass
 PairingCode = Annotated[
     str, Meta(min_length=6, max_length=16, pattern=r"^[A-Za-z0-9-]+$(?!\n)", description="the code the robot shows")
 ]
+ShareCode = Annotated[
+    str,
+    Meta(
+        min_length=6, max_length=16, pattern=r"^[A-Za-z0-9-]+$(?!\n)", description="the code a robot's owner gave you"
+    ),
+]
 Token = Annotated[str, Meta(min_length=1, max_length=4096, description="a token")]
 Sdp = Annotated[str, Meta(min_length=1, max_length=60_000, description="a session description")]
 CandidateLine = Annotated[str, Meta(max_length=2048, description="an ICE candidate; empty: no more follow")]
@@ -82,3 +88,5 @@ Severity = Literal["info", "warning", "error", "critical"]
 AlertKind = Literal["presence", "activity"]
 SnapshotName = Annotated[str, Meta(max_length=64, description="the name of a picture that guardian kept")]
 Role = Literal["owner", "driver", "viewer"]
+SharedRole = Literal["driver", "viewer"]
+"""What an owner may make of others: a viewer watches and stops, a driver does all but rename, share and unpair."""

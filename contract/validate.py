@@ -65,17 +65,25 @@ _ALWAYS_FINE = frozenset({str, int, bool, type(None), bytes})
 
 
 def refuse_non_finite(value: Any, depth: int = 0) -> None:
-    """Raise ValueError when a NaN or an infinity is anywhere in `value`, or when it is nested too deeply."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("Numbers must be finite: NaN and infinities are not accepted.")
-        return
-    if isinstance(value, dict | list | tuple):
+    """Raise ValueError when a NaN or an infinity is anywhere in `value`, when it is nested too deeply, or when it holds
+    what MessagePack or YAML have and JSON has not: dates, extensions, and names of fields that are no text."""
+    kind = type(value)
+    if kind is dict or kind is list or kind is tuple:
         if depth >= MAX_DEPTH:
             raise ValueError(f"The message is nested deeper than {MAX_DEPTH} levels.")
-        for item in value.values() if isinstance(value, dict) else value:
+        if kind is dict:
+            for name in value:
+                if type(name) is not str:
+                    raise ValueError("Names of fields must be text.")
+            value = value.values()
+        for item in value:
             if type(item) not in _ALWAYS_FINE:
                 refuse_non_finite(item, depth + 1)
+    elif kind is float:
+        if not math.isfinite(value):
+            raise ValueError("Numbers must be finite: NaN and infinities are not accepted.")
+    elif kind not in _ALWAYS_FINE:
+        raise ValueError(f"Values of the type {kind.__name__} are not accepted.")
 
 
 def loose_fields(type_: type[Any]) -> tuple[str, ...]:

@@ -6,17 +6,19 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import psycopg
 
-from relay.crypto import Passwords, Sealer, new_device_secret
+from relay.crypto import Passwords, Sealer, SealError, new_device_secret
 from relay.migrate import migrate
 
-__all__ = ["AdminError", "DeviceRow", "add_device", "add_user", "devices", "migrate", "new_user_id", "pair"]
+__all__ = ["AdminError", "DeviceRow", "add_device", "add_user", "devices", "migrate", "new_user_id", "pair", "reseal"]
 
 _DEVICE_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 MIN_PASSWORD_CHARS = 8
+MAX_NAME_CHARS = 64
 
 
 class AdminError(ValueError):
@@ -30,7 +32,9 @@ class DeviceRow:
     device_id: str
     name: str
     owner_email: str | None
+    members: int
     last_seen: datetime | None
+    firmware_version: str | None
 
 
 def new_user_id() -> str:
@@ -70,6 +74,7 @@ def add_device(
     device_id: str | None = None,
     secret: str | None = None,
     name: str | None = None,
+    owner_email: str | None = None,
 ) -> tuple[str, str]:
     """Make a robot's identity. Returns its id and its secret, which is shown this once and kept encrypted.
 
@@ -79,50 +84,88 @@ def add_device(
         device_id: made up when None.
         secret: made up when None; given where a robot already has one.
         name: what people call it; its id when None.
+        owner_email: the account that it belongs to; None: whoever pairs it.
 
     Raises:
-        AdminError: the id is not acceptable, or taken.
+        AdminError: the id is not acceptable, or taken, or there is no such account. Nothing is stored then.
     """
     chosen = device_id or f"wimz_{secrets.token_hex(6)}"
     if not _DEVICE_ID.match(chosen):
         raise AdminError(f"{chosen!r} is no device id. Accepted: 1 to 64 letters, digits, dots, dashes, underscores.")
     device_secret = secret or new_device_secret()
+    label = name or chosen
+    if not 1 <= len(label) <= MAX_NAME_CHARS:
+        raise AdminError(f"The name is too long. Accepted: up to {MAX_NAME_CHARS} characters.")
     with psycopg.connect(database_url) as connection:
         added = connection.execute(
             "INSERT INTO devices (device_id, sealed_secret, name) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            (chosen, Sealer(master_key).seal(device_secret), name or chosen),
+            (chosen, Sealer(master_key).seal(device_secret), label),
         ).rowcount
-    if not added:
-        raise AdminError(f"There is already a device {chosen!r}. Choose another id.")
+        if not added:
+            raise AdminError(f"There is already a device {chosen!r}. Choose another id.")
+        if owner_email is not None:
+            _give(connection, owner_email, chosen)
     return chosen, device_secret
 
 
 def pair(database_url: str, email: str, device_id: str) -> None:
-    """Make the account the owner of the robot. Apps that are connected see it when they connect again.
+    """Make the account the owner of the robot. A relay that runs sees it within a minute.
 
     Raises:
         AdminError: there is no such account or robot, or the robot has another owner.
     """
     with psycopg.connect(database_url) as connection:
-        user = connection.execute("SELECT user_id FROM users WHERE email = %s", (email.strip().lower(),)).fetchone()
-        if user is None:
-            raise AdminError(f"There is no account {email!r}.")
-        device = connection.execute(
-            "SELECT owner_id FROM devices WHERE device_id = %s FOR UPDATE", (device_id,)
-        ).fetchone()
-        if device is None:
-            raise AdminError(f"There is no device {device_id!r}.")
-        if device[0] not in (None, user[0]):
-            raise AdminError(f"{device_id!r} has another owner, who has to unpair it first.")
-        connection.execute("UPDATE devices SET owner_id = %s WHERE device_id = %s", (user[0], device_id))
-        connection.execute("DELETE FROM pairing_codes WHERE device_id = %s", (device_id,))
+        _give(connection, email, device_id)
+
+
+def _give(connection: psycopg.Connection[Any], email: str, device_id: str) -> None:
+    user = connection.execute("SELECT user_id FROM users WHERE email = %s", (email.strip().lower(),)).fetchone()
+    if user is None:
+        raise AdminError(f"There is no account {email!r}. Make it with `wimz relay add-user`.")
+    device = connection.execute("SELECT owner_id FROM devices WHERE device_id = %s FOR UPDATE", (device_id,)).fetchone()
+    if device is None:
+        raise AdminError(f"There is no device {device_id!r}. Make it with `wimz relay add-device`.")
+    if device[0] not in (None, user[0]):
+        raise AdminError(f"{device_id!r} has another owner, who has to unpair it first.")
+    connection.execute("UPDATE devices SET owner_id = %s WHERE device_id = %s", (user[0], device_id))
+    connection.execute("DELETE FROM pairing_codes WHERE device_id = %s", (device_id,))
+
+
+def reseal(database_url: str, master_key: str, previous: str | None) -> int:
+    """Keep every device's secret under the present master key, so that the previous one can be forgotten.
+
+    Returns:
+        How many secrets were under the previous one.
+
+    Raises:
+        AdminError: a secret opens with neither key; nothing is changed then.
+    """
+    present, both = Sealer(master_key), Sealer(master_key, previous)
+    changed = 0
+    with psycopg.connect(database_url) as connection:
+        sealed = connection.execute("SELECT device_id, sealed_secret FROM devices FOR UPDATE").fetchall()
+        for device_id, secret in sealed:
+            try:
+                present.open(secret)
+                continue
+            except SealError:
+                pass  # under the previous key, then
+            try:
+                again = present.seal(both.open(secret))
+            except SealError as error:
+                raise AdminError(f"The secret of {device_id!r} opens with neither key; nothing was changed.") from error
+            connection.execute("UPDATE devices SET sealed_secret = %s WHERE device_id = %s", (again, device_id))
+            changed += 1
+    return changed
 
 
 def devices(database_url: str) -> list[DeviceRow]:
     """All robots, by id."""
     with psycopg.connect(database_url) as connection:
         rows = connection.execute(
-            "SELECT device_id, name, email, last_seen FROM devices "
+            "SELECT device_id, name, email, "
+            "(SELECT count(*) FROM members WHERE members.device_id = devices.device_id), last_seen, firmware_version "
+            "FROM devices "
             "LEFT JOIN users ON users.user_id = devices.owner_id ORDER BY device_id"
         ).fetchall()
     return [DeviceRow(*row) for row in rows]

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from contract import frames
 from contract.errors import ContractError
+from contract.frames import CLOSE_AUTH_FAILED
 from contract.units import Role
 from contract.validate import encode
 from relay import routing
+from relay.auth import refused_token
+from relay.catchup import CatchUps
 from relay.connection import Connection
-from relay.routing import AppSender, Reply, Signal, Status, ToRobot, Watch
+from relay.routing import AppSender, History, Reply, Signal, Status, ToRobot, Watch
 
 if TYPE_CHECKING:
     from relay.node import Node
@@ -30,16 +33,21 @@ class AppSession:
         connection: its socket.
         sender: who it is, for routing.
         expires_at: unix seconds at which its token ends.
+        token_version: that of its token.
     """
 
-    def __init__(self, node: Node, connection: Connection, sender: AppSender, expires_at: float) -> None:
+    def __init__(
+        self, node: Node, connection: Connection, sender: AppSender, expires_at: float, token_version: int
+    ) -> None:
         self.node = node
         self.connection = connection
         self.sender = sender
         self.expires_at = expires_at
+        self.token_version = token_version
         self.ready = False
         self.drove: set[str] = set()
         self._opening = 0
+        self._catch_ups = CatchUps(node, self)
 
     @property
     def id(self) -> str:
@@ -64,6 +72,8 @@ class AppSession:
             self._watch(action.device_id)
         elif isinstance(action, Status):
             self._status(action.device_id)
+        elif isinstance(action, History):
+            self._catch_ups.ask(action.device_id, action.after)
 
     def gone(self, code: int) -> None:
         self.node.app_gone(self, code)
@@ -74,6 +84,11 @@ class AppSession:
         """Send something that the worker or another one has for this app."""
         if self.ready:
             self.connection.send(payload)
+
+    def tell_event(self, device_id: str, seq: int, payload: bytes) -> None:
+        """Send an event that is in the history, unless the app gets it by catching up, or has."""
+        if not self._catch_ups.covers(device_id, seq):
+            self.tell(payload)
 
     def refuse(self, error: ContractError, *, device_id: str | None = None) -> None:
         self.node.metrics.count("wimz_relay_refused_total", f'code="{error.code}"')
@@ -141,19 +156,33 @@ class AppSession:
     # -- what changes around it -------------------------------------------------------------------
 
     def roles_changed(self, roles: dict[str, Role]) -> list[str]:
-        """Heed the account's roles; ends what a lost role had open. Returns the robots that are new."""
+        """Heed the account's roles; ends what a lost role had open. Returns the robots whose role is new."""
         before = self.sender.roles
         self.sender.set_roles(roles)
         for session_id, device_id in list(self.sender.webrtc.items()):
             if roles.get(device_id) != before.get(device_id):
-                close = encode(frames.WebrtcClose(session_id=session_id, reason="your role has changed"))
-                self.node.to_robot(device_id, close)
-                self.connection.send(close)
-                self.end_video(session_id)
-        for device_id in self.drove - set(roles):
+                self._close_video(session_id, device_id, "your role has changed")
+        for device_id in [device for device in self.drove if roles.get(device) != before.get(device)]:
             self.node.to_robot(device_id, encode(frames.SessionEnded(session=self.id)))
             self.drove.discard(device_id)
-        return [device_id for device_id in roles if device_id not in before]
+        self._catch_ups.keep_only(roles)
+        for device_id in set(before) - set(roles):
+            self.refuse(no_longer_yours(), device_id=device_id)
+        return [device_id for device_id in roles if roles[device_id] != before.get(device_id)]
+
+    def _close_video(self, session_id: str, device_id: str, reason: str) -> None:
+        """End a video session at both ends."""
+        close = encode(frames.WebrtcClose(session_id=session_id, reason=reason))
+        self.node.to_robot(device_id, close)
+        self.connection.send(close)
+        self.end_video(session_id)
+
+    def sign_out(self) -> None:
+        """The account's tokens have ended: so does everything of this app, video too."""
+        for session_id, device_id in list(self.sender.webrtc.items()):
+            self._close_video(session_id, device_id, "signed out")
+        self.connection.send(routing.error_frame(refused_token()))
+        self.connection.close(CLOSE_AUTH_FAILED, "signed out")
 
 
 def offline(device_id: str) -> ContractError:

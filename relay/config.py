@@ -24,7 +24,8 @@ class Settings:
     Attributes:
         jwt_secret: signs the tokens of accounts.
         jwt_secret_previous: tokens signed with it are still accepted, so that the secret can be changed.
-        master_key: device secrets and pairing codes are kept under it.
+        master_key: device secrets and codes are kept under it.
+        master_key_previous: what was kept under it still opens, so that the key can be changed.
         database_url: `postgresql://…`
         redis_url: `redis://…`, Redis or Valkey.
         cloudflare_turn_key_id, cloudflare_turn_api_token: Cloudflare's TURN service; first choice when set.
@@ -36,6 +37,7 @@ class Settings:
         robot_timeout_s, app_timeout_s: how long a peer may be silent.
         ping_every_s: how often every socket is pinged; 0: only those that are silent.
         token_ttl_s: how long a sign-in is good for.
+        retention_days: how long events are kept.
     """
 
     jwt_secret: str = field(repr=False)
@@ -45,6 +47,7 @@ class Settings:
     host: str = "0.0.0.0"
     port: int = 8000
     jwt_secret_previous: str | None = field(default=None, repr=False)
+    master_key_previous: str | None = field(default=None, repr=False)
     cloudflare_turn_key_id: str | None = None
     cloudflare_turn_api_token: str | None = field(default=None, repr=False)
     cloudflare_turn_base_url: str = "https://rtc.live.cloudflare.com"
@@ -58,6 +61,7 @@ class Settings:
     app_timeout_s: float = 60.0
     ping_every_s: float = 0.0
     token_ttl_s: int = 604_800
+    retention_days: float = 30.0
     database_pool: int = 8
     web_root: Path = WEB_ROOT
     instance: str = "local"
@@ -79,8 +83,9 @@ class Settings:
             host=read.text("HOST") or "0.0.0.0",
             port=int(read.number("PORT", 8000, 0, 65_535)),
             jwt_secret=read.secret("JWT_SECRET"),
-            jwt_secret_previous=read.text("JWT_SECRET_PREVIOUS"),
+            jwt_secret_previous=read.optional_secret("JWT_SECRET_PREVIOUS"),
             master_key=read.secret("MASTER_KEY"),
+            master_key_previous=read.optional_secret("MASTER_KEY_PREVIOUS"),
             database_url=read.url("DATABASE_URL", ("postgresql://", "postgres://")),
             redis_url=read.url("REDIS_URL", ("redis://", "rediss://", "unix://")),
             cloudflare_turn_key_id=cloudflare[0],
@@ -96,6 +101,7 @@ class Settings:
             app_timeout_s=read.number("APP_TIMEOUT_S", 60.0, 0.5, 600.0),
             ping_every_s=read.number("PING_EVERY_S", 0.0, 0.0, 600.0),
             token_ttl_s=int(read.number("TOKEN_TTL_S", 604_800, 60, 1_000_000)),
+            retention_days=read.number("RETENTION_DAYS", 30.0, 0.001, 3650.0),
             database_pool=int(read.number("DATABASE_POOL", 8, 1, 100)),
             web_root=Path(read.text("WEB_ROOT") or WEB_ROOT),
             instance=read.text("RELAY_INSTANCE") or "local",
@@ -118,6 +124,10 @@ class _Reader:
                 '`python3 -c "import secrets; print(secrets.token_urlsafe(48))"`.'
             )
         return value
+
+    def optional_secret(self, name: str) -> str | None:
+        """A secret that is being replaced; an empty one would let anybody sign with it."""
+        return self.secret(name) if self.text(name) is not None else None
 
     def url(self, name: str, schemes: tuple[str, ...]) -> str:
         value = self.text(name)

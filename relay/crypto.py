@@ -8,7 +8,7 @@ import hmac
 import secrets
 
 import argon2
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 """Letters and digits that nobody mistakes for one another on a small screen (no 0 O 1 I L)."""
@@ -25,12 +25,13 @@ class Sealer:
 
     Args:
         master_key: any text of good entropy; the keys are derived from it.
+        previous: a master key that is being replaced: what was sealed with it still opens.
     """
 
-    def __init__(self, master_key: str) -> None:
-        key = hashlib.sha256(b"wimz relay: device secrets\0" + master_key.encode()).digest()
-        self._fernet = Fernet(base64.urlsafe_b64encode(key))
-        self._code_key = hashlib.sha256(b"wimz relay: pairing codes\0" + master_key.encode()).digest()
+    def __init__(self, master_key: str, previous: str | None = None) -> None:
+        keys = [master_key] + ([previous] if previous else [])
+        self._fernet = MultiFernet([_fernet(key) for key in keys])
+        self._code_keys = [hashlib.sha256(b"wimz relay: pairing codes\0" + key.encode()).digest() for key in keys]
 
     def seal(self, secret: str) -> bytes:
         return self._fernet.encrypt(secret.encode())
@@ -45,13 +46,22 @@ class Sealer:
             return self._fernet.decrypt(bytes(sealed)).decode()
         except InvalidToken as error:
             raise SealError(
-                "A device secret cannot be opened: MASTER_KEY is not the one it was stored with."
+                "A device secret cannot be opened: neither MASTER_KEY nor MASTER_KEY_PREVIOUS is its key."
             ) from error
 
     def code_hash(self, code: str) -> bytes:
-        """What is stored of a pairing code: a keyed hash of its normal form."""
-        normal = code.upper().replace("-", "")
-        return hmac.new(self._code_key, normal.encode(), hashlib.sha256).digest()
+        """What is stored of a code: a keyed hash of its normal form."""
+        return self.code_hashes(code)[0]
+
+    def code_hashes(self, code: str) -> list[bytes]:
+        """What may be stored of a code, by each of the keys, the present one first."""
+        normal = code.upper().replace("-", "").encode()
+        return [hmac.new(key, normal, hashlib.sha256).digest() for key in self._code_keys]
+
+
+def _fernet(master_key: str) -> Fernet:
+    key = hashlib.sha256(b"wimz relay: device secrets\0" + master_key.encode()).digest()
+    return Fernet(base64.urlsafe_b64encode(key))
 
 
 class Passwords:
@@ -77,5 +87,6 @@ def new_device_secret() -> str:
     return secrets.token_urlsafe(DEVICE_SECRET_BYTES)
 
 
-def new_pairing_code() -> str:
+def new_code() -> str:
+    """A code for pairing or sharing: 39 bits, good once, for a limited time, with its guesses counted."""
     return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))

@@ -34,6 +34,7 @@ Kind = Literal[
     "supersede",
     "device_changed",
     "user_changed",
+    "user_ended",
 ]
 
 MAX_QUEUED_MESSAGES = 20_000
@@ -55,7 +56,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
         payload: what goes on to a socket.
         key: see `Connection.send`.
         flag: urgent, on, or ends, as the kind has it.
-        id: of a command.
+        id: of a command; the sequence number of a stored event; or a token version.
         name: of a command; or a worker's id.
         user: who sends a command.
     """

@@ -1,7 +1,7 @@
 """Counters that all workers share: attempts within a window, and when something was first seen.
 
-They live in Redis. While it cannot be reached each worker counts for itself, so a limit is then per worker: weaker,
-never off.
+They live in Redis and expire there. While it cannot be reached no attempts are possible (UNAVAILABLE): the guesses
+at each worker would add up. Signatures of robots are then remembered by each worker for itself, so that robots get in.
 """
 
 from __future__ import annotations
@@ -34,8 +34,16 @@ class Limit:
 LOGIN_PER_ACCOUNT = Limit("login-account", 10, 300)
 LOGIN_PER_ADDRESS = Limit("login-address", 60, 300)
 REGISTER_PER_ADDRESS = Limit("register-address", 100, 3600)
+PASSWORD_PER_ACCOUNT = Limit("password-account", 10, 300)
 PAIR_PER_ACCOUNT = Limit("pair-account", 10, 600)
 PAIR_PER_ADDRESS = Limit("pair-address", 60, 600)
+SHARE_PER_ACCOUNT = Limit("share-account", 60, 3600)
+
+_GIVE_BACK = """
+local count = tonumber(redis.call('get', KEYS[1]) or '0')
+if count > 0 then return redis.call('decr', KEYS[1]) end
+return 0
+"""
 
 
 class Limits:
@@ -49,44 +57,43 @@ class Limits:
     def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
+        self._give_back = client.register_script(_GIVE_BACK)
         self._local: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def check(self, limit: Limit, subject: str) -> None:
-        """Raises ContractError RATE_LIMITED when `subject` has no attempt left."""
-        key = _key(limit.name, subject)
-        try:
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.get(key)
-            pipeline.pttl(key)
-            used, left_ms = pipeline.execute()
-            count, left_s = int(used or 0), max(int(left_ms), 0) / 1000
-        except redis.RedisError as error:
-            count, left_s = self._local_count(key, error)
-        if count >= limit.attempts:
-            raise ContractError(
-                "RATE_LIMITED", f"Too many attempts. Try again in {left_s:.0f} s.", retry_after_s=left_s
-            )
+    def take(self, limit: Limit, subject: str) -> None:
+        """Count one attempt, before what is attempted: many at once are counted as well as one by one.
 
-    def spend(self, limit: Limit, subject: str) -> None:
-        """Count one attempt."""
+        Raises:
+            ContractError: RATE_LIMITED when `subject` has no attempt left; UNAVAILABLE while Redis is away.
+        """
         key = _key(limit.name, subject)
         try:
             pipeline = self._client.pipeline(transaction=True)
             pipeline.incr(key)
             pipeline.expire(key, limit.window_s, nx=True)
-            pipeline.execute()
+            pipeline.pttl(key)
+            count, _, left_ms = pipeline.execute()
         except redis.RedisError as error:
-            count, left_s = self._local_count(key, error)
-            self._remember(key, self._clock() + (left_s or limit.window_s), count + 1)
+            raise _cannot_count(error) from error
+        if count > limit.attempts:
+            left_s = max(int(left_ms), 0) / 1000
+            raise ContractError(
+                "RATE_LIMITED", f"Too many attempts. Try again in {left_s:.0f} s.", retry_after_s=left_s
+            )
+
+    def give_back(self, limit: Limit, subject: str) -> None:
+        """The attempt was a good one: it does not count."""
+        try:
+            self._give_back(keys=[_key(limit.name, subject)])
+        except redis.RedisError as error:
+            log.warning("limits: an attempt stays counted: %s", error)
 
     def forgive(self, limit: Limit, subject: str) -> None:
         """Forget the attempts of `subject`."""
-        key = _key(limit.name, subject)
-        self._local.pop(key, None)
         try:
-            self._client.delete(key)
+            self._client.delete(_key(limit.name, subject))
         except redis.RedisError as error:
-            log.warning("limits: %s", error)
+            log.warning("limits: attempts stay counted: %s", error)
 
     def first_seen_age_s(self, name: str, ttl_s: int) -> float:
         """How long ago `name` was first seen, 0 when it is new; remembered for `ttl_s`."""
@@ -105,7 +112,7 @@ class Limits:
             return 0.0
 
     def _local_count(self, key: str, error: Any) -> tuple[int, float]:
-        log.warning("limits are per worker for now: %s", error)
+        log.warning("signatures are remembered per worker for now: %s", error)
         ends, count = self._local.get(key, (0.0, 0))
         left_s = ends - self._clock()
         return (count, left_s) if left_s > 0 else (0, 0.0)
@@ -115,6 +122,11 @@ class Limits:
         self._local.move_to_end(key)
         while len(self._local) > LOCAL_KEYS:
             self._local.popitem(last=False)
+
+
+def _cannot_count(error: redis.RedisError) -> ContractError:
+    log.warning("limits: Redis cannot be reached: %s", error)
+    return ContractError("UNAVAILABLE", "Attempts cannot be counted just now, so none is accepted. Try again soon.")
 
 
 def _key(name: str, subject: str) -> str:

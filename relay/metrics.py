@@ -18,6 +18,7 @@ HELP: Mapping[str, tuple[str, str]] = {
     "wimz_relay_refused_total": ("counter", "Messages and sockets refused, by error code."),
     "wimz_relay_closed_total": ("counter", "Connections that ended, by close code."),
     "wimz_relay_events_stored_total": ("counter", "Events stored."),
+    "wimz_relay_events_expired_total": ("counter", "Events deleted because of their age."),
     "wimz_relay_fanout_sent_total": ("counter", "Envelopes published to other workers."),
     "wimz_relay_fanout_received_total": ("counter", "Envelopes received from other workers."),
     "wimz_relay_failures_total": ("counter", "Unexpected errors, by place."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +16,7 @@ import gevent
 import redis
 from gevent.lock import BoundedSemaphore
 
-from contract import frames
+from contract import commands, frames
 from contract.errors import ContractError
 from contract.frames import (
     CLOSE_AUTH_FAILED,
@@ -25,9 +26,10 @@ from contract.frames import (
     CLOSE_TOO_LARGE,
     CLOSE_TOO_SLOW,
 )
+from contract.units import Role
 from contract.validate import encode
 from relay import routing
-from relay.apps import AppSession, no_longer_yours, offline
+from relay.apps import AppSession, offline
 from relay.config import Settings
 from relay.connection import Connection
 from relay.eventlog import EventLog
@@ -62,6 +64,8 @@ DRAIN_S = 1.0
 ADMISSIONS_AT_ONCE = 16
 """How many are let in at the same time; twice the database's connections, so that none of those is idle."""
 LOCATE_AT_ONCE = 1000
+READING_AT_ONCE = 3
+"""Pages of history read at a time for apps that catch up, so that the database pool has room for all else."""
 CLOSE_CODES = (
     CLOSE_NORMAL,
     CLOSE_GOING_AWAY,
@@ -112,6 +116,8 @@ class Node:
         self.robots: dict[str, RobotLink] = {}
         self.video: dict[str, AppSession] = {}
         self.located: dict[str, str] = {}  # robots of the accounts that are here -> worker
+        self.news: Counter[str] = Counter()  # changes of access heard of, of accounts and robots that are here
+        self.reading = BoundedSemaphore(READING_AT_ONCE)
         self.draining = False
         self._flusher: Flusher | None = None
         self._tallies = {"app": Tally(), "robot": Tally(), "new": Tally()}
@@ -198,8 +204,15 @@ class Node:
 
     # -- apps -------------------------------------------------------------------------------------
 
-    def add_app(self, session: AppSession) -> None:
-        """Take in an app that has signed in: tell the others, then tell it how its robots are. Blocks."""
+    def add_app(self, session: AppSession, roles: Callable[[], dict[str, Role]]) -> None:
+        """Take in an app that has signed in: tell the others, then tell it how its robots are. Blocks.
+
+        Args:
+            roles: checks the account and reads its roles, once it is known here that somebody needs to hear of changes.
+
+        Raises:
+            ContractError: what `roles` does; the app is not taken in then.
+        """
         mine = self.users.setdefault(session.user_id, {})
         first = not mine
         mine[session.id] = session
@@ -207,6 +220,14 @@ class Node:
         try:
             if first:
                 self.presence.join([session.user_id])
+        except redis.RedisError as error:
+            log.warning("an app signs in while Redis is away: %s", error)
+        try:
+            session.sender.set_roles(self._fresh(session.user_id, roles))
+        except ContractError:
+            self._forget_app(session)
+            raise
+        try:
             self.locate(list(session.sender.roles))
         except redis.RedisError as error:
             log.warning("an app signs in while Redis is away: %s", error)
@@ -220,19 +241,24 @@ class Node:
     def app_gone(self, session: AppSession, code: int) -> None:
         """What it drove stops at once; its video ends later, unless it is this worker that goes."""
         self.connections.discard(session.connection)
-        self.apps.pop(session.id, None)
-        mine = self.users.get(session.user_id, {})
-        mine.pop(session.id, None)
-        if not mine:
-            self.users.pop(session.user_id, None)
-            for device_id in session.sender.roles:
-                self._watch(device_id, session.user_id, False)
-            if not self.draining:
-                self.spawn(self._user_left, session.user_id)
+        self._forget_app(session)
         for device_id in session.drove | set(session.sender.webrtc.values()):
             self.to_robot(device_id, encode(frames.SessionEnded(session=session.id)))
         if session.sender.webrtc and code != CLOSE_RESTARTING:
             gevent.spawn_later(SESSION_GRACE_S, self._end_videos, session)
+
+    def _forget_app(self, session: AppSession) -> None:
+        self.apps.pop(session.id, None)
+        mine = self.users.get(session.user_id, {})
+        mine.pop(session.id, None)
+        if mine:
+            return
+        self.users.pop(session.user_id, None)
+        self.news.pop(session.user_id, None)
+        for device_id in session.sender.roles:
+            self._watch(device_id, session.user_id, False)
+        if not self.draining and not session.sender.webrtc:  # else its video is to hear of changes still
+            self.spawn(self._user_left, session.user_id)
 
     def _user_left(self, user_id: str) -> None:
         if user_id not in self.users:
@@ -242,9 +268,13 @@ class Node:
         for session_id, device_id in list(session.sender.webrtc.items()):
             session.end_video(session_id)
             self.to_robot(device_id, encode(frames.WebrtcClose(session_id=session_id, reason="the app is gone")))
+        if not self.draining:
+            self.spawn(self._user_left, session.user_id)
 
     def _tell_status(self, session: AppSession, device_id: str) -> None:
-        session.tell(routing.device_status(device_id, device_id in self.located, datetime.now(UTC)))
+        role = session.sender.roles.get(device_id)
+        if role is not None:
+            session.tell(routing.device_status(device_id, device_id in self.located, datetime.now(UTC), role))
 
     def _watch(self, device_id: str, user_id: str, on: bool) -> None:
         link = self.robots.get(device_id)
@@ -277,6 +307,7 @@ class Node:
         if self.robots.get(link.device_id) is not link:
             return  # superseded: the robot is there
         del self.robots[link.device_id]
+        self.news.pop(link.device_id, None)
         if self.located.get(link.device_id) == self.worker:
             self.place(link.device_id, None)
         self.spawn(self._robot_left, link)
@@ -332,10 +363,11 @@ class Node:
         """Send an app's command to its robot, wherever that is."""
         link = self.robots.get(action.device_id)
         if link is not None:
-            if session.user_id in link.members:
+            error = link.refusal(session.user_id, commands.find(action.command))
+            if error is None:
                 link.command(session.id, action.payload, action.key, action.urgent, action.id)
             else:
-                self.refuse_command(session.id, action.device_id, action.command, action.id, no_longer_yours())
+                self.refuse_command(session.id, action.device_id, action.command, action.id, error)
             return
         worker = self.located.get(action.device_id)
         if worker is None:
@@ -386,14 +418,18 @@ class Node:
         else:
             self.fanout.send(worker, Envelope("to_session", session_id, device_id, payload))
 
-    def to_user(self, worker: str, user_id: str, device_id: str, payload: bytes) -> None:
-        """Send something about a robot to an account's app sessions of one worker."""
+    def to_user(self, worker: str, user_id: str, device_id: str, payload: bytes, seq: int | None = None) -> None:
+        """Send something about a robot to an account's app sessions of one worker; `seq` of a stored event."""
         if worker != self.worker:
-            self.fanout.send(worker, Envelope("to_user", user_id, device_id, payload))
+            self.fanout.send(worker, Envelope("to_user", user_id, device_id, payload, id=seq))
             return
         for session in list(self.users.get(user_id, {}).values()):
-            if device_id in session.sender.roles:
+            if device_id not in session.sender.roles:
+                continue
+            if seq is None:
                 session.tell(payload)
+            else:
+                session.tell_event(device_id, seq, payload)
 
     def signal(self, device_id: str, action: Signal) -> None:
         """Hand a robot's signalling frame to the app that the session belongs to."""
@@ -415,32 +451,83 @@ class Node:
         present = self.robots.get(link.device_id, link)
         present.tell(frames.EventAck(ids=[event.id]))
         if row is not None:
-            present.to_audience(routing.added(payload, b'"seq":%d' % row.seq))
+            present.to_audience(routing.added(payload, b'"seq":%d' % row.seq), row.seq)
 
-    # -- pairing ----------------------------------------------------------------------------------
+    # -- who may use what -------------------------------------------------------------------------
 
-    def pairing_changed(self, device_id: str, user_id: str) -> None:
-        """A robot has an owner now, or has none any more: everybody concerned looks again. Blocks."""
+    def access_changed(self, device_id: str, user_ids: Iterable[str]) -> None:
+        """These accounts have another role with a robot, or none any more: everybody concerned looks again. Blocks."""
         self.device_changed(device_id)
-        workers = {self.worker}
+        for user_id in user_ids:
+            self._tell_workers_of(user_id, Envelope("user_changed", user_id))
+            self.user_changed(user_id)
         try:
-            where = self.presence.locate([device_id])
-            if device_id in where and where[device_id] != self.worker:
-                self.fanout.send(where[device_id], Envelope("device_changed", device_id))
-            workers |= self.presence.audience([user_id])[user_id]
+            where = self.presence.locate([device_id]).get(device_id, self.worker)
         except redis.RedisError as error:
-            log.warning("a pairing changes while Redis is away: %s", error)
+            log.warning("access changes while Redis is away: %s", error)
+            return
+        if where != self.worker:
+            self.fanout.send(where, Envelope("device_changed", device_id))
+
+    def _tell_workers_of(self, user_id: str, envelope: Envelope) -> None:
+        try:
+            workers = self.presence.audience([user_id])[user_id]
+        except redis.RedisError as error:
+            log.warning("an account changes while Redis is away: %s", error)
+            return
         for worker in workers - {self.worker}:
-            self.fanout.send(worker, Envelope("user_changed", user_id))
-        self.user_changed(user_id)
+            self.fanout.send(worker, envelope)
+
+    def end_user(self, user_id: str, token_version: int, device_ids: Iterable[str]) -> None:
+        """The account's tokens have ended: so do its sockets and its video, on every worker. Blocks.
+
+        Args:
+            token_version: that of its new tokens.
+            device_ids: its robots, which end what they have of it, whoever else has gone.
+        """
+        self._tell_workers_of(user_id, Envelope("user_ended", user_id, id=token_version))
+        self.user_ended(user_id, token_version)
+        try:
+            self.locate_for(list(device_ids), encode(frames.AccessChanged(user_id=user_id)))
+        except redis.RedisError as error:
+            log.warning("an account signs out while Redis is away: %s", error)
+
+    def locate_for(self, device_ids: list[str], payload: bytes) -> None:
+        """Send a frame to robots that may be on any worker. Blocks."""
+        elsewhere = self.presence.locate([device_id for device_id in device_ids if device_id not in self.robots])
+        for device_id in device_ids:
+            if device_id in self.robots:
+                self.robots[device_id].connection.send(payload)
+            elif elsewhere.get(device_id, self.worker) != self.worker:
+                self.fanout.send(elsewhere[device_id], Envelope("to_robot", device_id, payload=payload))
+
+    def user_ended(self, user_id: str, token_version: int | None) -> None:
+        """Close what this worker has of an account by older tokens; by any when the account is gone (None)."""
+        for session in self._sessions_of(user_id):
+            if token_version is None or session.token_version < token_version:
+                session.sign_out()
+
+    def _sessions_of(self, user_id: str) -> list[AppSession]:
+        """An account's app sessions, with those whose socket is gone and whose video is not."""
+        here = list(self.users.get(user_id, {}).values())
+        gone = {session.id: session for session in self.video.values() if session.user_id == user_id}
+        return here + [session for session in gone.values() if session not in here]
 
     def device_changed(self, device_id: str) -> None:
-        """A robot's owner is another: if it is here, look again and tell it. Blocks."""
+        """Others may use a robot now: if it is here, look again and tell it. Blocks."""
+        if device_id in self.robots:
+            self.news[device_id] += 1
+            self.set_members(device_id, self._fresh(device_id, lambda: self.store.members_of(device_id)))
+
+    def set_members(self, device_id: str, members: dict[str, Role]) -> None:
+        """Heed who may use a robot that is here. Blocks."""
         link = self.robots.get(device_id)
-        if link is None:
+        if link is None or link.members == members:
             return
-        link.members = self.store.members_of(device_id)
-        link.show_code()
+        paired = bool(link.members)
+        link.set_members(members)
+        if bool(members) != paired:
+            link.show_code()
         audience: dict[str, set[str]] = {}
         try:
             audience = self.presence.audience(list(link.members))
@@ -449,16 +536,30 @@ class Node:
         self.announce(link, True)
 
     def user_changed(self, user_id: str) -> None:
-        """An account's robots are others: look again and tell its apps. Blocks."""
-        sessions = list(self.users.get(user_id, {}).values())
-        if not sessions:
+        """An account's robots or roles are others: look again and tell its apps. Blocks."""
+        if self._sessions_of(user_id):
+            self.news[user_id] += 1
+            self.set_roles(user_id, self._fresh(user_id, lambda: self.store.roles_of(user_id)))
+
+    def _fresh(self, about: str, read: Callable[[], dict[str, Role]]) -> dict[str, Role]:
+        """What is read when no news comes while it is: of two that read at once, the older must not win. Blocks."""
+        while True:
+            heard = self.news[about]
+            found = read()
+            if self.news[about] == heard:
+                return found
+
+    def set_roles(self, user_id: str, roles: dict[str, Role]) -> None:
+        """Heed what an account may use. What a lost role had open ends before anything else. Blocks."""
+        changed = [session for session in self._sessions_of(user_id) if session.sender.roles != roles]
+        news = {session.id: session.roles_changed(dict(roles)) for session in changed}
+        if not changed:
             return
-        roles = self.store.roles_of(user_id)
         try:
             self.locate(list(roles))
         finally:
-            for session in sessions:
-                for device_id in session.roles_changed(dict(roles)):
+            for session in changed:
+                for device_id in news[session.id]:
                     self._tell_status(session, device_id)
                     self._watch(device_id, user_id, True)
 

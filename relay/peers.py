@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from contract import commands
 from contract.errors import ContractError
-from relay.apps import no_longer_yours, offline
+from relay.apps import offline
 from relay.fanout import Envelope
 from relay.presence import SOCKET_TIMEOUT_S
 from relay.routing import Signal
@@ -35,6 +35,7 @@ class Peers:
             "supersede": self._supersede,
             "device_changed": self._device_changed,
             "user_changed": self._user_changed,
+            "user_ended": self._user_ended,
         }
 
     def receive(self, envelope: Envelope, age_s: float) -> None:
@@ -58,7 +59,8 @@ class Peers:
     # -- commands ---------------------------------------------------------------------------------
 
     def _command(self, envelope: Envelope, age_s: float) -> None:
-        motion = commands.find(envelope.name).motion
+        spec = commands.find(envelope.name)
+        motion = spec.motion
         if age_s > (MOTION_MAX_AGE_S if motion else COMMAND_MAX_AGE_S) and not envelope.flag:
             self._node.metrics.count("wimz_relay_dropped_total", 'reason="stale"')
             if age_s < SOCKET_TIMEOUT_S:  # later, its sender has been told that it failed
@@ -69,8 +71,9 @@ class Peers:
         if link is None:
             self._refuse(envelope, offline(envelope.to))
             return
-        if envelope.user not in link.members:
-            self._refuse(envelope, no_longer_yours())
+        error = link.refusal(envelope.user, spec)
+        if error is not None:
+            self._refuse(envelope, error)
             return
         link.command(envelope.about, envelope.payload, envelope.key, envelope.flag, envelope.id)
 
@@ -89,7 +92,8 @@ class Peers:
             self._node.to_session(envelope.to, envelope.about, envelope.payload)
 
     def _to_user(self, envelope: Envelope) -> None:
-        self._node.to_user(self._node.worker, envelope.to, envelope.about, envelope.payload)
+        seq = envelope.id if isinstance(envelope.id, int) else None
+        self._node.to_user(self._node.worker, envelope.to, envelope.about, envelope.payload, seq)
 
     def _signal(self, envelope: Envelope) -> None:
         if envelope.about in self._node.video:
@@ -116,6 +120,9 @@ class Peers:
 
     def _user_changed(self, envelope: Envelope) -> None:
         self._node.spawn(self._node.user_changed, envelope.to)
+
+    def _user_ended(self, envelope: Envelope) -> None:
+        self._node.user_ended(envelope.to, int(envelope.id or 0))
 
 
 def _redis_away() -> ContractError:

@@ -13,15 +13,17 @@ from flask import Flask, Response, request
 from contract import rest as rows
 from contract import validate
 from contract.errors import ContractError
-from contract.frames import IceServers
+from contract.frames import IceServers, StoredEvent
 from contract.models import Device, User
 from contract.rest import RELAY_ROWS, Row
 from relay import limits, routing, state
 from relay.admin import new_user_id
+from relay.auth import refused_token
 from relay.services import Services, bearer, header_proof, services
-from relay.store import DeviceRow, UserRow
+from relay.store import SHARE_CODE_LIFE_S, DeviceRow, UserRow
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
+B = TypeVar("B", bound=msgspec.Struct)
 MAX_BODY_BYTES = 65_536
 
 
@@ -84,7 +86,7 @@ def _view(row: Row, action: Action) -> Callable[..., Response]:
     return view
 
 
-def _body(type_: type[T]) -> T:
+def _body(type_: type[B]) -> B:
     """The request's JSON. An empty body is as good as `{}` where nothing is required."""
     raw = request.get_data()
     if not raw.strip() and not any(field.required for field in msgspec.structs.fields(type_)):
@@ -92,7 +94,7 @@ def _body(type_: type[T]) -> T:
     return validate.decode(type_, raw)
 
 
-def _query(type_: type[T]) -> T:
+def _query(type_: type[B]) -> B:
     """The query parameters, which are text, as the row's type."""
     try:
         return msgspec.convert(request.args.to_dict(), type_, strict=False)
@@ -123,8 +125,7 @@ def metrics(call: Call) -> Response:
 
 def sign_up(call: Call) -> rows.LoginReply:
     relay = call.relay
-    relay.node.limits.check(limits.REGISTER_PER_ADDRESS, call.address)
-    relay.node.limits.spend(limits.REGISTER_PER_ADDRESS, call.address)
+    relay.node.limits.take(limits.REGISTER_PER_ADDRESS, call.address)
     hashed = relay.off_hub(relay.passwords.hash, call.body.password)
     return _token(relay, relay.store.create_user(new_user_id(), _email(call), hashed))
 
@@ -132,17 +133,61 @@ def sign_up(call: Call) -> rows.LoginReply:
 def login(call: Call) -> rows.LoginReply:
     relay = call.relay
     email = _email(call)
-    subjects = ((limits.LOGIN_PER_ACCOUNT, email), (limits.LOGIN_PER_ADDRESS, call.address))
-    for limit, subject in subjects:
-        relay.node.limits.check(limit, subject)
+    relay.node.limits.take(limits.LOGIN_PER_ADDRESS, call.address)
+    relay.node.limits.take(limits.LOGIN_PER_ACCOUNT, email)
     user = relay.store.user_by_email(email)
     stored = user.password_hash if user else None
     if not relay.off_hub(relay.passwords.verify, stored, call.body.password) or user is None:
-        for limit, subject in subjects:
-            relay.node.limits.spend(limit, subject)
         raise ContractError("AUTH_FAILED", "The e-mail address or the password is not right.")
+    relay.node.limits.give_back(limits.LOGIN_PER_ADDRESS, call.address)
     relay.node.limits.forgive(limits.LOGIN_PER_ACCOUNT, email)
     return _token(relay, user)
+
+
+def refresh(call: Call) -> rows.LoginReply:
+    return _token(call.relay, call.user)
+
+
+def sign_out(call: Call) -> rows.Success:
+    relay, user = call.relay, call.user
+    ended = relay.store.end_tokens(user)
+    if ended is not None:  # else somebody did it just now
+        relay.node.end_user(user.user_id, ended.token_version, relay.store.roles_of(user.user_id))
+    return rows.Success()
+
+
+def change_password(call: Call) -> rows.LoginReply:
+    relay = call.relay
+    _check_password(call)
+    hashed = relay.off_hub(relay.passwords.hash, call.body.new_password)
+    changed = relay.store.end_tokens(call.user, hashed)
+    if changed is None:
+        raise refused_token()
+    relay.node.end_user(changed.user_id, changed.token_version, relay.store.roles_of(changed.user_id))
+    return _token(relay, changed)
+
+
+def delete_account(call: Call) -> rows.Success:
+    """Robots are without an owner then, and show a code again. Interrupted, it can be asked for again by signing in."""
+    relay, user_id = call.relay, call.user.user_id
+    _check_password(call)
+    concerned = relay.store.let_go_of_all(user_id)
+    relay.node.end_user(user_id, call.user.token_version + 1, concerned)
+    for device_id, user_ids in concerned.items():
+        relay.node.access_changed(device_id, user_ids)
+    while relay.store.delete_events_of(user_id):
+        pass
+    relay.store.delete_user(user_id)
+    return rows.Success()
+
+
+def _check_password(call: Call) -> None:
+    """A token may be a borrowed phone's: what cannot be undone takes the password too."""
+    relay, user = call.relay, call.user
+    relay.node.limits.take(limits.PASSWORD_PER_ACCOUNT, user.user_id)
+    if not relay.off_hub(relay.passwords.verify, user.password_hash, call.body.password):
+        raise ContractError("NOT_AUTHORIZED", "The password is not right.")
+    relay.node.limits.forgive(limits.PASSWORD_PER_ACCOUNT, user.user_id)
 
 
 def _email(call: Call) -> str:
@@ -185,17 +230,24 @@ def _shortened(text: str | None) -> str | None:
 
 
 def pair(call: Call) -> rows.PairReply:
-    relay, user_id = call.relay, call.user.user_id
-    subjects = ((limits.PAIR_PER_ACCOUNT, user_id), (limits.PAIR_PER_ADDRESS, call.address))
-    for limit, subject in subjects:
-        relay.node.limits.check(limit, subject)
-    device_id = relay.store.pair(user_id, call.body.pairing_code)
+    device_id = _by_code(call, lambda: call.relay.store.pair(call.user.user_id, call.body.pairing_code))
     if device_id is None:
-        for limit, subject in subjects:
-            relay.node.limits.spend(limit, subject)
         raise ContractError("NOT_FOUND", "No robot shows this code. Codes last 10 minutes and work once.")
-    relay.node.pairing_changed(device_id, user_id)
+    call.relay.node.access_changed(device_id, [call.user.user_id])
     return rows.PairReply(device_id=device_id)
+
+
+def _by_code(call: Call, use: Callable[[], T | None]) -> T | None:
+    """Use a code, where the caller has attempts left; only wrong ones are counted in the end."""
+    relay = call.relay
+    subjects = ((limits.PAIR_PER_ACCOUNT, call.user.user_id), (limits.PAIR_PER_ADDRESS, call.address))
+    for limit, subject in subjects:
+        relay.node.limits.take(limit, subject)
+    found = use()
+    if found is not None:
+        for limit, subject in subjects:
+            relay.node.limits.give_back(limit, subject)
+    return found
 
 
 def pair_by_id(call: Call) -> rows.PairReply:
@@ -205,17 +257,23 @@ def pair_by_id(call: Call) -> rows.PairReply:
 
 
 def unpair(call: Call) -> rows.Success:
-    return _unpair(call, call.params["device_id"])
+    device_id = _owned(call)
+    concerned = call.relay.store.unpair(call.user.user_id, device_id)
+    if concerned is None:
+        raise _not_mine()
+    call.relay.node.access_changed(device_id, concerned)
+    return rows.Success()
 
 
 def unpair_by_id(call: Call) -> rows.Success:
-    return _unpair(call, call.body.device_id)
-
-
-def _unpair(call: Call, device_id: str) -> rows.Success:
-    if not call.relay.store.unpair(call.user.user_id, device_id):
-        raise _not_mine()
-    call.relay.node.pairing_changed(device_id, call.user.user_id)
+    """Older apps have this one way to be rid of a robot: who does not own it leaves."""
+    relay, user_id, device_id = call.relay, call.user.user_id, call.body.device_id
+    concerned = relay.store.unpair(user_id, device_id)
+    if concerned is None:
+        if not relay.store.remove_member(device_id, user_id):
+            raise _not_mine()
+        concerned = {user_id}
+    relay.node.access_changed(device_id, concerned)
     return rows.Success()
 
 
@@ -231,14 +289,24 @@ def device(call: Call) -> Device:
 
 
 def rename(call: Call) -> Device:
-    device_id = _my(call, call.params["device_id"])
-    call.relay.store.rename_device(device_id, call.body.name)
+    call.relay.store.rename_device(_owned(call), call.body.name)
     return device(call)
 
 
 def _my(call: Call, device_id: str) -> str:
     if device_id not in call.relay.store.roles_of(call.user.user_id):
         raise _not_mine()
+    return device_id
+
+
+def _owned(call: Call) -> str:
+    """The robot in the path, which the caller has to own."""
+    device_id = call.params["device_id"]
+    role = call.relay.store.roles_of(call.user.user_id).get(device_id)
+    if role is None:
+        raise _not_mine()
+    if role != "owner":
+        raise ContractError("NOT_AUTHORIZED", f"As {role} you may not do this: it takes the robot's owner.")
     return device_id
 
 
@@ -262,8 +330,69 @@ def _device(row: DeviceRow, online: bool) -> Device:
         last_seen=routing.iso(seen) if seen else None,
         firmware_version=row.firmware_version,
         local_ip=row.local_ip,
-        role="owner",
+        role=row.role,
     )
+
+
+# -- sharing --------------------------------------------------------------------------------------
+
+
+def share(call: Call) -> rows.ShareOffer:
+    relay, device_id = call.relay, _owned(call)
+    relay.node.limits.take(limits.SHARE_PER_ACCOUNT, call.user.user_id)
+    code = relay.store.new_share_code(call.user.user_id, device_id, call.body.role)
+    if code is None:
+        raise _not_mine()
+    return rows.ShareOffer(code, call.body.role, SHARE_CODE_LIFE_S)
+
+
+def withdraw(call: Call) -> rows.Success:
+    call.relay.store.withdraw_share_codes(_owned(call))
+    return rows.Success()
+
+
+def join(call: Call) -> rows.JoinReply:
+    joined = _by_code(call, lambda: call.relay.store.join(call.user.user_id, call.body.share_code))
+    if joined is None:
+        raise ContractError("NOT_FOUND", "No robot is shared by this code. Codes last a day and work once.")
+    device_id, role = joined
+    call.relay.node.access_changed(device_id, [call.user.user_id])
+    return rows.JoinReply(device_id=device_id, role=role)
+
+
+def members(call: Call) -> rows.MemberList:
+    device_id = _owned(call)
+    people = call.relay.store.member_list(device_id)
+    return rows.MemberList(
+        [
+            rows.Member(one.user_id, one.email, one.role, routing.iso(one.since) if one.since else None)
+            for one in people
+        ],
+        [rows.Invitation(role, routing.iso(until)) for role, until in call.relay.store.share_codes(device_id)],
+    )
+
+
+def change_role(call: Call) -> rows.Success:
+    device_id, user_id = _owned(call), call.params["user_id"]
+    if not call.relay.store.set_role(device_id, user_id, call.body.role):
+        raise _no_member()
+    call.relay.node.access_changed(device_id, [user_id])
+    return rows.Success()
+
+
+def remove_member(call: Call) -> rows.Success:
+    """Take somebody out, which is the owner's to do, or leave."""
+    user_id = call.params["user_id"]
+    leaves = user_id == call.user.user_id
+    device_id = _my(call, call.params["device_id"]) if leaves else _owned(call)
+    if not call.relay.store.remove_member(device_id, user_id):
+        raise _no_member()
+    call.relay.node.access_changed(device_id, [user_id])
+    return rows.Success()
+
+
+def _no_member() -> ContractError:
+    return ContractError("NOT_FOUND", "The robot is not shared with this account. Its owner unpairs it instead.")
 
 
 # -- video and history ----------------------------------------------------------------------------
@@ -289,7 +418,7 @@ def events(call: Call) -> rows.EventPage:
         limit=query.limit,
     )
     page = [
-        rows.StoredEvent(row.seq, row.id, row.device_id, row.event, row.data, row.happened)
+        StoredEvent(row.seq, row.id, row.device_id, row.event, row.data, row.happened)
         for row in (found if query.after is not None else reversed(found))
     ]
     return rows.EventPage(page, page[-1].seq if page and asked is not None else None)
@@ -301,14 +430,24 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("GET", "/metrics"): metrics,
     ("POST", "/api/auth/register"): sign_up,
     ("POST", "/api/auth/login"): login,
+    ("POST", "/api/auth/refresh"): refresh,
+    ("POST", "/api/auth/logout"): sign_out,
+    ("POST", "/api/auth/password"): change_password,
     ("GET", "/api/auth/me"): me,
+    ("DELETE", "/api/auth/me"): delete_account,
     ("GET", "/api/auth/validate"): validated,
     ("POST", "/api/device/register"): device_register,
     ("POST", "/api/device/pair"): pair,
+    ("POST", "/api/device/join"): join,
     ("GET", "/api/device/list"): devices,
     ("GET", "/api/device/{device_id}"): device,
     ("PATCH", "/api/device/{device_id}"): rename,
     ("DELETE", "/api/device/{device_id}"): unpair,
+    ("POST", "/api/device/{device_id}/share"): share,
+    ("DELETE", "/api/device/{device_id}/share"): withdraw,
+    ("GET", "/api/device/{device_id}/members"): members,
+    ("PATCH", "/api/device/{device_id}/members/{user_id}"): change_role,
+    ("DELETE", "/api/device/{device_id}/members/{user_id}"): remove_member,
     ("GET", "/api/user/devices"): devices,
     ("POST", "/api/user/pair-device"): pair_by_id,
     ("POST", "/api/user/unpair-device"): unpair_by_id,

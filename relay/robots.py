@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import gevent
 
 from contract import frames
+from contract.commands import CommandSpec
+from contract.errors import ContractError
 from contract.frames import Frame
 from contract.units import Role
 from contract.validate import encode
 from relay import routing
+from relay.apps import no_longer_yours
 from relay.connection import Connection
 from relay.presence import Claim
 from relay.routing import Reply, Result, Seen, ShowCode, Signal, Store, ToAudience
@@ -96,6 +99,20 @@ class RobotLink:
                 self._pending.popitem(last=False)
         self.connection.send(routing.flattened(payload) if self.bare else payload, key, urgent=urgent)
 
+    def refusal(self, user_id: str, spec: CommandSpec) -> ContractError | None:
+        """Why this account may not send the command; None when it may. The robot's worker hears of roles first."""
+        role = self.members.get(user_id)
+        if role is None:
+            return no_longer_yours()
+        return None if routing.may(role, spec) else routing.not_in_this_role(role, spec)
+
+    def set_members(self, members: dict[str, Role]) -> None:
+        """Heed who may use it now; what those had open whose role is another ends, at the robot too."""
+        before, self.members = self.members, members
+        for user_id, role in before.items():
+            if members.get(user_id) != role:
+                self.tell(frames.AccessChanged(user_id=user_id, role=members.get(user_id)))
+
     def _result(self, result: Result) -> None:
         """Results go to who asked: the session that the robot names, else the one that has waited longest."""
         waiting = self._pending.get(result.id, deque())
@@ -130,11 +147,11 @@ class RobotLink:
 
     # -- who looks --------------------------------------------------------------------------------
 
-    def to_audience(self, payload: bytes) -> None:
-        """Send to every app session of those who may see the robot."""
+    def to_audience(self, payload: bytes, seq: int | None = None) -> None:
+        """Send to every app session of those who may see the robot; `seq` of an event that is in the history."""
         for user_id, workers in self.audience.items():
             for worker in workers:
-                self.node.to_user(worker, user_id, self.device_id, payload)
+                self.node.to_user(worker, user_id, self.device_id, payload, seq)
 
     def watchers(self) -> set[str]:
         """The workers that have app sessions of those who may see the robot."""

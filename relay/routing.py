@@ -95,6 +95,13 @@ class Status(NamedTuple):
     device_id: str | None
 
 
+class History(NamedTuple):
+    """Send the robot's events after this one."""
+
+    device_id: str
+    after: int
+
+
 class ToAudience(NamedTuple):
     """Send to every app session of those who may see the robot."""
 
@@ -131,7 +138,7 @@ class Unknown(NamedTuple):
     """A frame that means nothing here (robots in the field send some); counted."""
 
 
-AppAction = Reply | ToRobot | Watch | Signal | Status
+AppAction = Reply | ToRobot | Watch | Signal | Status | History
 RobotAction = Reply | ToAudience | Store | Signal | Result | Seen | ShowCode | Unknown
 
 
@@ -210,8 +217,9 @@ def _app_command(sender: AppSender, envelope: Envelope, data: bytes, wall_ms: in
     try:
         spec, body, t_ms = _command(envelope, name, data)
         device_id = choose_device(sender.roles, envelope.device_id or None)
-        if ROLE_RANK[sender.roles[device_id]] < ROLE_RANK[spec.role]:
-            raise ContractError("NOT_AUTHORIZED", f"As {sender.roles[device_id]} you may not send {spec.name}.")
+        role = sender.roles[device_id]
+        if not may(role, spec):
+            raise not_in_this_role(role, spec)
     except ContractError as error:
         return Reply(refusal(error, name, wanted_id, envelope.device_id or None))
     parts = [b'{"type":"command","command":"', name.encode(), b'","data":', body, sender.tail(device_id)]
@@ -239,6 +247,15 @@ def _command(envelope: Envelope, name: str, data: bytes) -> tuple[CommandSpec, b
     return command.spec, _encode(body), command.t_ms
 
 
+def may(role: Role, spec: CommandSpec) -> bool:
+    """Whether the table lets that role send the command."""
+    return ROLE_RANK[role] >= ROLE_RANK[spec.role]
+
+
+def not_in_this_role(role: Role, spec: CommandSpec) -> ContractError:
+    return ContractError("NOT_AUTHORIZED", f"As {role} you may not send {spec.name}: it takes at least a {spec.role}.")
+
+
 def choose_device(roles: Mapping[str, Role], device_id: str | None) -> str:
     """The robot that is meant: the one named, or the only one there is.
 
@@ -263,6 +280,9 @@ def _app_frame(sender: AppSender, envelope: Envelope, data: bytes) -> AppAction 
     if kind == "get_status":
         asked = validate.decode(frames.GetStatus, data).device_id
         return Status(choose_device(sender.roles, asked) if asked is not None else None)
+    if kind == "catch_up":
+        wanted = validate.decode(frames.CatchUp, data)
+        return History(choose_device(sender.roles, wanted.device_id), wanted.after)
     if kind == "session_hello":
         hello = validate.decode(frames.SessionHello, data)
         return Reply(_encode(frames.SessionAck(session_id=hello.session_id)))
@@ -272,7 +292,7 @@ def _app_frame(sender: AppSender, envelope: Envelope, data: bytes) -> AppAction 
         return _app_signal(sender, str(kind), data)
     if kind in ("auth", "pong"):
         return None  # it is signed in; a pong is life enough
-    accepted = "auth, ping, session_hello, get_status, webrtc_request, webrtc_answer, webrtc_ice, webrtc_close"
+    accepted = ", ".join(str(type_.__struct_config__.tag) for type_ in frames.APP_TO_RELAY)
     raise ContractError("INVALID_PARAMETER", f"The message is neither a command nor one of the types {accepted}.")
 
 
@@ -438,8 +458,8 @@ def refusal(error: ContractError, command: str, id: str | int | None, device_id:
     return _encode(CommandResult(id=id, command=command[:64], success=False, error=error.body))
 
 
-def device_status(device_id: str, online: bool, now: datetime) -> bytes:
-    """Whether a robot is there, with the members that apps in the field look for."""
+def device_status(device_id: str, online: bool, now: datetime, role: Role) -> bytes:
+    """Whether a robot is there, with the members that apps in the field look for, and what the account is to it."""
     return _encode(
         {
             "event": "device_status",
@@ -447,6 +467,7 @@ def device_status(device_id: str, online: bool, now: datetime) -> bytes:
             "device_id": device_id,
             "status": "online" if online else "offline",
             "online": online,
+            "role": role,
             "data": {"device_id": device_id, "is_online": online},
             "timestamp": iso(now),
         }

@@ -41,7 +41,8 @@ class Services:
 
     @classmethod
     def make(cls, settings: Settings) -> Services:
-        store = Store(settings.database_url, Sealer(settings.master_key), settings.database_pool)
+        sealer = Sealer(settings.master_key, settings.master_key_previous)
+        store = Store(settings.database_url, sealer, settings.database_pool)
         return cls(
             settings=settings,
             tokens=Tokens(settings.jwt_secret, settings.jwt_secret_previous, settings.token_ttl_s),

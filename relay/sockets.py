@@ -14,6 +14,7 @@ from gevent.event import AsyncResult
 from contract import frames, validate
 from contract.errors import ContractError
 from contract.frames import CLOSE_AUTH_FAILED
+from contract.units import Role
 from relay import handshake, routing
 from relay.apps import AppSession
 from relay.auth import DeviceProof
@@ -100,15 +101,21 @@ def _let_app_in(relay: Services, connection: Connection, token: str | None) -> N
     if not token:
         raise _no_credentials()
     with _turn(relay):
-        _let_app_in_now(relay, connection, token)
-
-
-def _let_app_in_now(relay: Services, connection: Connection, token: str) -> None:
-    user, claims = relay.user_of(token)
-    sender = AppSender(relay.node.session_id(), user.user_id, relay.store.roles_of(user.user_id))
-    session = AppSession(relay.node, connection, sender, claims.expires_at)
-    relay.node.add_app(session)
+        session = _app_session(relay, connection, token)
     connection.resume(session)
+
+
+def _app_session(relay: Services, connection: Connection, token: str) -> AppSession:
+    claims = relay.tokens.verify(token)
+    sender = AppSender(relay.node.session_id(), claims.user_id, {})
+    session = AppSession(relay.node, connection, sender, claims.expires_at, claims.token_version)
+
+    def roles() -> dict[str, Role]:
+        relay.user_of(token)
+        return relay.store.roles_of(claims.user_id)
+
+    relay.node.add_app(session, roles)
+    return session
 
 
 def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *, tell: bool = False) -> None:
@@ -127,6 +134,7 @@ def _let_robot_in_now(relay: Services, connection: Connection, proof: DeviceProo
     relay.node.add_robot(link)
     link.show_code()
     relay.node.last_seen.note(device_id)
+    relay.node.spawn(relay.node.device_changed, device_id)  # what changed while it was being let in
     connection.resume(link)
 
 

@@ -1,28 +1,38 @@
-"""Accounts, robots and history in PostgreSQL. Every method blocks: call it from a greenlet, never from the hub."""
+"""Accounts, robots and who may use them, in PostgreSQL. Every method blocks: never call it from the hub."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from contract.errors import ContractError
-from contract.units import Role
-from relay.crypto import Sealer, new_pairing_code
+from contract.units import Role, SharedRole
+from relay.crypto import Sealer, SealError, new_code
+from relay.history import EventRow as EventRow
+from relay.history import History
+from relay.history import NewEvent as NewEvent
 from relay.lastseen import Sighting
 
 log = logging.getLogger(__name__)
 
-POOL_WAIT_S = 5.0
-STATEMENT_TIMEOUT_MS = 5_000
 PAIRING_CODE_LIFE_S = 600
+SHARE_CODE_LIFE_S = 86_400
+MAX_MEMBERS = 16
+"""People a robot is shared with: each of its events goes to all of them."""
+MAX_ROBOTS = 100
+"""Robots that an account may use: each is looked up when it signs in."""
+
+_USER = "user_id, email, password_hash, token_version, created_at"
+_DEVICE = "device_id, name, owner_id, last_seen, firmware_version, local_ip"
+_ROLES = (
+    "SELECT owner_id AS user_id, device_id, 'owner' AS role FROM devices WHERE owner_id IS NOT NULL "
+    "UNION ALL SELECT user_id, device_id, role FROM members"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class UserRow:
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """A robot."""
+    """A robot, and what the account that asked is to it."""
 
     device_id: str
     name: str
@@ -46,41 +56,21 @@ class DeviceRow:
     last_seen: datetime | None
     firmware_version: str | None
     local_ip: str | None
+    role: Role
 
 
 @dataclass(frozen=True)
-class NewEvent:
-    """An event on its way into the history.
+class MemberRow:
+    """An account that may use a robot; `since` is None for the owner."""
 
-    Attributes:
-        device_id: whose it is.
-        id: given by the robot, unique per device.
-        event: its name.
-        data: its fields.
-        happened: when, as the robot says it.
-    """
-
-    device_id: str
-    id: str
-    event: str
-    data: dict[str, Any]
-    happened: str
+    user_id: str
+    email: str
+    role: Role
+    since: datetime | None
 
 
-@dataclass(frozen=True)
-class EventRow:
-    """An event in the history; `seq` grows by at least one per device."""
-
-    seq: int
-    id: str
-    device_id: str
-    event: str
-    data: dict[str, Any]
-    happened: str
-
-
-class Store:
-    """The database. Made after the process forked and was monkey-patched.
+class Store(History):
+    """The database.
 
     Args:
         database_url: `postgresql://…`
@@ -89,47 +79,8 @@ class Store:
     """
 
     def __init__(self, database_url: str, sealer: Sealer, pool_size: int = 8) -> None:
+        super().__init__(database_url, pool_size)
         self._sealer = sealer
-        self._pool = ConnectionPool(
-            database_url,
-            min_size=1,
-            max_size=pool_size,
-            max_waiting=200,
-            timeout=POOL_WAIT_S,
-            open=False,
-            check=ConnectionPool.check_connection,
-            kwargs={"connect_timeout": 5, "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"},
-            reconnect_timeout=30.0,
-        )
-
-    def open(self) -> None:
-        """Start connecting; returns at once."""
-        self._pool.open(wait=False)
-
-    def close(self) -> None:
-        self._pool.close(timeout=1.0)
-
-    @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection in a transaction.
-
-        Raises:
-            ContractError: UNAVAILABLE when the database cannot be reached or does not answer in time;
-                INVALID_PARAMETER when a value cannot be stored (U+0000 in a text).
-        """
-        try:
-            with self._pool.connection() as connection:
-                yield connection
-        except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError) as error:
-            log.warning("database: %s: %s", type(error).__name__, str(error).strip().splitlines()[:1])
-            raise ContractError("UNAVAILABLE", "The database cannot be reached just now. Try again soon.") from error
-        except psycopg.DataError as error:
-            raise ContractError("INVALID_PARAMETER", "The text holds a character that cannot be stored.") from error
-
-    def ping(self) -> None:
-        """Raises ContractError UNAVAILABLE when the database does not answer."""
-        with self._connection() as connection:
-            connection.execute("SELECT 1 FROM users LIMIT 1")
 
     # -- accounts ---------------------------------------------------------------------------------
 
@@ -138,7 +89,7 @@ class Store:
         with self._connection() as connection:
             row = connection.execute(
                 "INSERT INTO users (user_id, email, password_hash) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING "
-                "RETURNING user_id, email, password_hash, token_version, created_at",
+                f"RETURNING {_USER}",
                 (user_id, email, password_hash),
             ).fetchone()
         if row is None:
@@ -153,44 +104,144 @@ class Store:
 
     def _user(self, column: str, value: str) -> UserRow | None:
         with self._connection() as connection:
+            row = connection.execute(f"SELECT {_USER} FROM users WHERE {column} = %s", (value,)).fetchone()
+        return UserRow(*row) if row else None
+
+    def end_tokens(self, user: UserRow, password_hash: str | None = None) -> UserRow | None:
+        """End all tokens of the account, with a new password where one is given.
+
+        Returns:
+            The account; None when somebody else ended them meanwhile, so that of two changes at once one counts.
+        """
+        with self._connection() as connection:
             row = connection.execute(
-                f"SELECT user_id, email, password_hash, token_version, created_at FROM users WHERE {column} = %s",
-                (value,),
+                "UPDATE users SET token_version = token_version + 1, password_hash = coalesce(%s, password_hash) "
+                f"WHERE user_id = %s AND token_version = %s RETURNING {_USER}",
+                (password_hash, user.user_id, user.token_version),
             ).fetchone()
         return UserRow(*row) if row else None
 
-    # -- devices ----------------------------------------------------------------------------------
+    def token_versions(self, user_ids: Iterable[str]) -> dict[str, int]:
+        """The token version of each of these accounts that are there."""
+        with self._connection() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT user_id, token_version FROM users WHERE user_id = ANY(%s)", (list(user_ids),)
+                ).fetchall()
+            )
+
+    def let_go_of_all(self, user_id: str) -> dict[str, set[str]]:
+        """The first part of deleting an account: it ends its tokens, owns nothing and is in nothing any more.
+
+        Returns:
+            Its robots, each with the accounts that could use it.
+        """
+        with self._connection() as connection:
+            connection.execute("UPDATE users SET token_version = token_version + 1 WHERE user_id = %s", (user_id,))
+            roles = dict(
+                connection.execute(
+                    f"SELECT device_id, role FROM ({_ROLES}) AS roles WHERE user_id = %s ORDER BY device_id",
+                    (user_id,),
+                ).fetchall()
+            )
+            concerned = {device_id: {user_id} for device_id in roles}
+            for device_id, role in roles.items():
+                if role == "owner":
+                    concerned[device_id] |= _free(connection, device_id)
+            connection.execute("DELETE FROM members WHERE user_id = %s", (user_id,))
+        return concerned
+
+    def delete_user(self, user_id: str) -> None:
+        """The last part of deleting an account, after its events."""
+        with self._connection() as connection:
+            connection.execute("DELETE FROM users WHERE user_id = %s", (user_id,))
+
+    # -- who may use what -------------------------------------------------------------------------
 
     def roles_of(self, user_id: str) -> dict[str, Role]:
         """The robots that the account may use, and as what."""
-        with self._connection() as connection:
-            rows = connection.execute(
-                "SELECT device_id FROM devices WHERE owner_id = %s ORDER BY device_id", (user_id,)
-            ).fetchall()
-        return {row[0]: "owner" for row in rows}
+        return self.roles_of_all([user_id]).get(user_id, {})
+
+    def roles_of_all(self, user_ids: Sequence[str]) -> dict[str, dict[str, Role]]:
+        """The same for many accounts; those without a robot are left out."""
+        found: dict[str, dict[str, Role]] = {}
+        for user_id, device_id, role in self._roles("user_id", user_ids):
+            found.setdefault(user_id, {})[device_id] = role
+        return found
 
     def members_of(self, device_id: str) -> dict[str, Role]:
         """The accounts that may use the robot, and as what."""
+        return self.members_of_all([device_id]).get(device_id, {})
+
+    def members_of_all(self, device_ids: Sequence[str]) -> dict[str, dict[str, Role]]:
+        """The same for many robots; those without an owner are left out."""
+        found: dict[str, dict[str, Role]] = {}
+        for user_id, device_id, role in self._roles("device_id", device_ids):
+            found.setdefault(device_id, {})[user_id] = role
+        return found
+
+    def _roles(self, column: str, values: Sequence[str]) -> list[tuple[str, str, Role]]:
         with self._connection() as connection:
-            row = connection.execute(
-                "SELECT owner_id FROM devices WHERE device_id = %s AND owner_id IS NOT NULL", (device_id,)
-            ).fetchone()
-        return {row[0]: "owner"} if row else {}
+            return connection.execute(
+                f"SELECT user_id, device_id, role FROM ({_ROLES}) AS roles WHERE {column} = ANY(%s) "
+                "ORDER BY user_id, device_id",
+                (list(values),),
+            ).fetchall()
+
+    def member_list(self, device_id: str) -> list[MemberRow]:
+        """Who may use the robot: the owner first, then by e-mail."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                f"SELECT user_id, email, role, since FROM ({_ROLES}) AS roles JOIN users USING (user_id) "
+                "LEFT JOIN members USING (user_id, device_id, role) WHERE device_id = %s "
+                "ORDER BY role <> 'owner', email",
+                (device_id,),
+            ).fetchall()
+        return [MemberRow(*row) for row in rows]
+
+    def set_role(self, device_id: str, user_id: str, role: SharedRole) -> bool:
+        """Give a member another role; False when there is no such member (the owner is none)."""
+        with self._connection() as connection:
+            return bool(
+                connection.execute(
+                    "UPDATE members SET role = %s WHERE device_id = %s AND user_id = %s", (role, device_id, user_id)
+                ).rowcount
+            )
+
+    def remove_member(self, device_id: str, user_id: str) -> bool:
+        """Take somebody out; False when there is no such member."""
+        with self._connection() as connection:
+            return bool(
+                connection.execute(
+                    "DELETE FROM members WHERE device_id = %s AND user_id = %s", (device_id, user_id)
+                ).rowcount
+            )
+
+    # -- devices ----------------------------------------------------------------------------------
 
     def devices_of(self, user_id: str) -> list[DeviceRow]:
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT device_id, name, owner_id, last_seen, firmware_version, local_ip FROM devices "
-                "WHERE owner_id = %s ORDER BY device_id",
+                f"SELECT {_DEVICE}, role FROM devices JOIN "
+                f"(SELECT user_id AS who, device_id, role FROM ({_ROLES}) AS all_roles) AS mine USING (device_id) "
+                "WHERE who = %s ORDER BY device_id",
                 (user_id,),
             ).fetchall()
         return [DeviceRow(*row) for row in rows]
 
     def device_secret(self, device_id: str) -> str | None:
-        """The robot's secret; None when there is no such robot."""
+        """The robot's secret; None when there is no such robot.
+
+        Raises:
+            ContractError: UNAVAILABLE, also when it cannot be opened with the master keys that are set.
+        """
         with self._connection() as connection:
             row = connection.execute("SELECT sealed_secret FROM devices WHERE device_id = %s", (device_id,)).fetchone()
-        return self._sealer.open(row[0]) if row else None
+        try:
+            return self._sealer.open(row[0]) if row else None
+        except SealError as error:
+            log.error("the secret of %s: %s", device_id, error)
+            raise ContractError("UNAVAILABLE", "The relay cannot check signatures of this robot just now.") from error
 
     def rename_device(self, device_id: str, name: str) -> None:
         with self._connection() as connection:
@@ -216,7 +267,7 @@ class Store:
 
     def new_pairing_code(self, device_id: str) -> str | None:
         """A fresh code for a robot without an owner, which ends the one before; None when it has an owner."""
-        code = new_pairing_code()
+        code = new_code()
         with self._connection() as connection:
             stored = connection.execute(
                 "INSERT INTO pairing_codes (device_id, code_hash, expires_at) "
@@ -229,125 +280,131 @@ class Store:
         return code if stored else None
 
     def pair(self, user_id: str, code: str) -> str | None:
-        """Make the account the owner of the robot that shows the code; None when no robot does. Single use."""
+        """Make the account the owner of the robot that shows the code; None when no robot does. Single use.
+
+        Raises:
+            ContractError: CONFLICT when the account has as many robots as it may.
+        """
         with self._connection() as connection:
             row = connection.execute(
-                "DELETE FROM pairing_codes WHERE code_hash = %s AND expires_at > now() RETURNING device_id",
-                (self._sealer.code_hash(code),),
+                "DELETE FROM pairing_codes WHERE code_hash = ANY(%s) AND expires_at > now() RETURNING device_id",
+                (self._sealer.code_hashes(code),),
             ).fetchone()
             if row is None:
                 return None
+            _check_room(connection, user_id)
             paired = connection.execute(
                 "UPDATE devices SET owner_id = %s WHERE device_id = %s AND owner_id IS NULL", (user_id, row[0])
             ).rowcount
         return str(row[0]) if paired else None
 
-    def unpair(self, user_id: str, device_id: str) -> bool:
-        """Take the owner away; False when the robot is not this account's."""
-        with self._connection() as connection:
-            return bool(
-                connection.execute(
-                    "UPDATE devices SET owner_id = NULL WHERE device_id = %s AND owner_id = %s", (device_id, user_id)
-                ).rowcount
-            )
-
-    # -- history ----------------------------------------------------------------------------------
-
-    def add_events(self, events: Sequence[NewEvent]) -> list[tuple[int, EventRow | None]]:
-        """Store a batch in one transaction.
-
-        The devices' rows are locked, in the order of their ids so that two workers never wait for each other,
-        and the sequence is taken under that lock: what commits later has the higher number.
+    def unpair(self, user_id: str, device_id: str) -> set[str] | None:
+        """Take the owner away, and with it everybody the robot was shared with.
 
         Returns:
-            For each event that is now in the history, its index in `events`, and the row when it is new (None when
-            the robot had sent it before). Events of robots that are gone are left out.
+            The accounts that could use it; None when the robot is not this account's.
         """
-        device_ids = sorted({event.device_id for event in events})
         with self._connection() as connection:
-            heads = {
-                row[0]: (row[1], row[2])
-                for row in connection.execute(
-                    "SELECT device_id, last_seq, owner_id FROM devices WHERE device_id = ANY(%s) "
-                    "ORDER BY device_id FOR UPDATE",
-                    (device_ids,),
-                )
-            }
-            known = set(
-                connection.execute(
-                    "SELECT device_id, id FROM events "
-                    "JOIN unnest(%s::text[], %s::text[]) AS asked (device_id, id) USING (device_id, id)",
-                    ([event.device_id for event in events], [event.id for event in events]),
-                ).fetchall()
-            )
-            stored: list[tuple[int, EventRow | None]] = []
-            for index, event in enumerate(events):
-                if event.device_id not in heads:
-                    continue
-                if (event.device_id, event.id) in known:
-                    stored.append((index, None))
-                    continue
-                known.add((event.device_id, event.id))
-                seq, owner_id = heads[event.device_id]
-                heads[event.device_id] = (seq + 1, owner_id)
-                row = EventRow(seq + 1, event.id, event.device_id, event.event, event.data, event.happened)
-                stored.append((index, row))
-            self._insert(connection, [row for _, row in stored if row is not None], heads)
-        return stored
+            owner = connection.execute(
+                "SELECT owner_id FROM devices WHERE device_id = %s FOR UPDATE", (device_id,)
+            ).fetchone()
+            if owner is None or owner[0] != user_id:
+                return None
+            return _free(connection, device_id) | {user_id}
 
-    def _insert(
-        self, connection: psycopg.Connection[Any], rows: list[EventRow], heads: dict[str, tuple[int, str | None]]
-    ) -> None:
-        if not rows:
-            return
-        connection.execute(
-            "INSERT INTO events (device_id, seq, id, owner_id, event, data, happened) "
-            "SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::jsonb[], "
-            "%s::text[])",
-            (
-                [row.device_id for row in rows],
-                [row.seq for row in rows],
-                [row.id for row in rows],
-                [heads[row.device_id][1] for row in rows],
-                [row.event for row in rows],
-                [Jsonb(row.data) for row in rows],
-                [row.happened for row in rows],
-            ),
-        )
-        connection.execute(
-            "UPDATE devices SET last_seq = head.seq FROM unnest(%s::text[], %s::bigint[]) AS head (device_id, seq) "
-            "WHERE devices.device_id = head.device_id",
-            (list(heads), [seq for seq, _ in heads.values()]),
-        )
+    # -- sharing ----------------------------------------------------------------------------------
 
-    def events(
-        self,
-        device_ids: Sequence[str],
-        *,
-        event: str | None = None,
-        after: int | None = None,
-        before: int | None = None,
-        limit: int = 100,
-    ) -> list[EventRow]:
-        """History of robots, of the time that their present owner has owned them.
+    def new_share_code(self, owner_id: str, device_id: str, role: SharedRole) -> str | None:
+        """A code that makes one other account a member; it ends the one before for that role. None for no owner.
 
-        With `after`, ascending from there; else the newest first.
+        Raises:
+            ContractError: CONFLICT when the robot is shared with as many as it may be.
         """
-        order = "seq ASC" if after is not None else "stored_at DESC, seq DESC"
+        code = new_code()
         with self._connection() as connection:
-            rows = connection.execute(
-                "SELECT seq, id, device_id, event, data, happened FROM events JOIN devices USING (device_id, owner_id) "
-                "WHERE device_id = ANY(%(devices)s) "
-                "AND (%(event)s::text IS NULL OR event = %(event)s) "
-                "AND (%(after)s::bigint IS NULL OR seq > %(after)s) "
-                "AND (%(before)s::bigint IS NULL OR seq < %(before)s) "
-                f"ORDER BY {order} LIMIT %(limit)s",
-                {
-                    "devices": list(device_ids),
-                    "event": event,
-                    "after": after,
-                    "before": before,
-                    "limit": limit,
-                },
+            _check_members(connection, device_id)
+            stored = connection.execute(
+                "INSERT INTO share_codes (device_id, role, code_hash, expires_at) "
+                "SELECT device_id, %s, %s, now() + make_interval(secs => %s) FROM devices "
+                "WHERE device_id = %s AND owner_id = %s "
+                "ON CONFLICT (device_id, role) DO UPDATE SET code_hash = excluded.code_hash, "
+                "expires_at = excluded.expires_at",
+                (role, self._sealer.code_hash(code), SHARE_CODE_LIFE_S, device_id, owner_id),
+            ).rowcount
+        return code if stored else None
+
+    def share_codes(self, device_id: str) -> list[tuple[SharedRole, datetime]]:
+        """The codes that are open: for which role, and until when."""
+        with self._connection() as connection:
+            return connection.execute(
+                "SELECT role, expires_at FROM share_codes WHERE device_id = %s AND expires_at > now() ORDER BY role",
+                (device_id,),
             ).fetchall()
-        return [EventRow(*row) for row in rows]
+
+    def withdraw_share_codes(self, device_id: str) -> None:
+        with self._connection() as connection:
+            connection.execute("DELETE FROM share_codes WHERE device_id = %s", (device_id,))
+
+    def join(self, user_id: str, code: str) -> tuple[str, Role] | None:
+        """Make the account a member of the robot that the code is for. Single use.
+
+        Returns:
+            The robot and the role; None when no such code is open.
+
+        Raises:
+            ContractError: CONFLICT when the robot is the account's own, is shared with as many as it may be, or the
+                account has as many robots as it may. The code stays good then.
+        """
+        with self._connection() as connection:
+            row = connection.execute(
+                "DELETE FROM share_codes WHERE code_hash = ANY(%s) AND expires_at > now() RETURNING device_id, role",
+                (self._sealer.code_hashes(code),),
+            ).fetchone()
+            if row is None:
+                return None
+            device_id, role = row
+            owner = connection.execute(
+                "SELECT owner_id FROM devices WHERE device_id = %s FOR UPDATE", (device_id,)
+            ).fetchone()
+            if owner is None or owner[0] is None:
+                return None
+            if owner[0] == user_id:
+                raise ContractError("CONFLICT", "This robot is your own. The code is for somebody else.")
+            _check_members(connection, device_id, but=user_id)
+            _check_room(connection, user_id)
+            connection.execute(
+                "INSERT INTO members (device_id, user_id, role) VALUES (%s, %s, %s) "
+                "ON CONFLICT (device_id, user_id) DO UPDATE SET role = excluded.role",
+                (device_id, user_id, role),
+            )
+        return str(device_id), role
+
+    def expire_codes(self) -> int:
+        """Delete codes that are too old. Returns how many."""
+        with self._connection() as connection:
+            pairing = connection.execute("DELETE FROM pairing_codes WHERE expires_at < now()").rowcount
+            return pairing + connection.execute("DELETE FROM share_codes WHERE expires_at < now()").rowcount
+
+
+def _free(connection: psycopg.Connection[Any], device_id: str) -> set[str]:
+    """Leave a robot without owner, members and codes; returns its members."""
+    connection.execute("UPDATE devices SET owner_id = NULL WHERE device_id = %s", (device_id,))
+    connection.execute("DELETE FROM share_codes WHERE device_id = %s", (device_id,))
+    rows = connection.execute("DELETE FROM members WHERE device_id = %s RETURNING user_id", (device_id,)).fetchall()
+    return {str(row[0]) for row in rows}
+
+
+def _check_members(connection: psycopg.Connection[Any], device_id: str, but: str = "") -> None:
+    row = connection.execute(
+        "SELECT count(*) FROM members WHERE device_id = %s AND user_id <> %s", (device_id, but)
+    ).fetchone()
+    if row is not None and row[0] >= MAX_MEMBERS:
+        raise ContractError(
+            "CONFLICT", f"A robot is shared with at most {MAX_MEMBERS} people. Take somebody out first."
+        )
+
+
+def _check_room(connection: psycopg.Connection[Any], user_id: str) -> None:
+    row = connection.execute(f"SELECT count(*) FROM ({_ROLES}) AS roles WHERE user_id = %s", (user_id,)).fetchone()
+    if row is not None and row[0] >= MAX_ROBOTS:
+        raise ContractError("CONFLICT", f"An account has at most {MAX_ROBOTS} robots. Let go of one first.")

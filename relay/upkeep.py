@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import gevent
@@ -12,6 +13,7 @@ from gevent.lock import BoundedSemaphore
 from contract.frames import CLOSE_AUTH_FAILED
 from relay import routing
 from relay.auth import refused_token
+from relay.history import EXPIRE_BATCH
 from relay.state import METRICS_TTL_S, metrics_key
 
 if TYPE_CHECKING:
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
 BEAT_S = 2.0
 RESYNC_S = 5.0
 NOTE_S = 2.0
+LOOK_AGAIN_S = 60.0
+"""How often roles are read anew although news of each change is sent; every `RESYNC_S` while Redis is away."""
+LOOK_AGAIN_AT_ONCE = 500
+EXPIRE_S = 60.0
+EXPIRE_PAUSE_S = 0.05
+
+
+def _chunks(values: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(values), LOOK_AGAIN_AT_ONCE):
+        yield values[start : start + LOOK_AGAIN_AT_ONCE]
 
 
 class Upkeep:
@@ -33,7 +45,8 @@ class Upkeep:
 
     def start(self) -> None:
         self._node.metrics.gauge("wimz_relay_postgres_up", lambda: self._postgres_up)
-        self._greenlets = [gevent.spawn(loop) for loop in (self._sweep_loop, self._beat_loop, self._note_loop)]
+        loops = (self._sweep_loop, self._beat_loop, self._note_loop, self._look_again_loop, self._expire_loop)
+        self._greenlets = [gevent.spawn(loop) for loop in loops]
 
     def stop(self) -> None:
         gevent.killall(self._greenlets, block=False)
@@ -41,6 +54,7 @@ class Upkeep:
     def channel_up(self) -> None:
         """The others took our robots for gone while the channel was down."""
         self._node.guarded(self._node.presence.beat)
+        self._node.guarded(self.look_again)
         self._node.guarded(self.resync)
         for link in list(self._node.robots.values()):
             self._node.announce(link, True)
@@ -52,6 +66,48 @@ class Upkeep:
             self._renew_claims()
             self._locate_robots()
             self._look_who_looks()
+
+    def look_again(self) -> None:
+        """Read anew who may use what, in case news of it was lost with Redis, or came from the command line. Blocks."""
+        node = self._node
+        users = sorted({*node.users, *(session.user_id for session in node.video.values())})
+        for chunk in _chunks(users):
+            heard = node.news.copy()
+            present = node.store.token_versions(chunk)
+            roles = node.store.roles_of_all(chunk)
+            for user_id in chunk:
+                node.user_ended(user_id, present.get(user_id))
+                if node.news[user_id] == heard[user_id]:
+                    node.set_roles(user_id, roles.get(user_id, {}))
+        for chunk in _chunks(sorted(node.robots)):
+            heard = node.news.copy()
+            members = node.store.members_of_all(chunk)
+            for device_id in chunk:
+                if node.news[device_id] == heard[device_id]:
+                    node.set_members(device_id, members.get(device_id, {}))
+
+    def _look_again_loop(self) -> None:
+        last_s = time.monotonic()
+        while True:
+            gevent.sleep(RESYNC_S)
+            if not self._node.fanout.up or time.monotonic() - last_s >= LOOK_AGAIN_S:
+                last_s = time.monotonic()
+                self._node.guarded(self.look_again)
+
+    def _expire_loop(self) -> None:
+        while True:
+            self._node.guarded(self._expire)
+            gevent.sleep(EXPIRE_S)
+
+    def _expire(self) -> None:
+        store = self._node.store
+        while True:
+            deleted = store.expire_events(self._node.settings.retention_days)
+            self._node.metrics.count("wimz_relay_events_expired_total", by=deleted)
+            if deleted < EXPIRE_BATCH:
+                break
+            gevent.sleep(EXPIRE_PAUSE_S)
+        store.expire_codes()
 
     def _renew_claims(self) -> None:
         node = self._node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from flask import Flask, Response, request, send_file
@@ -50,7 +51,7 @@ def _file(root: Path, path: str) -> Path | None:
     if "/." in path or "\x00" in path:
         return None
     joined = safe_join(str(root), "index.html" if path == "/" else path.lstrip("/"))
-    if joined is None or not Path(joined).is_file():
+    if joined is None or not os.path.isfile(joined):  # False for a path that is too long, too
         return None
     return Path(joined)
 

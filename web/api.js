@@ -16,6 +16,8 @@ export class ApiError extends Error {
 export const token = {
   get: () => sessionStorage.getItem(TOKEN_KEY) ?? localStorage.getItem(TOKEN_KEY),
   set: (value, remember) => (remember ? localStorage : sessionStorage).setItem(TOKEN_KEY, value),
+  /** A fresh one in the place of the one there is. */
+  renew: (value) => token.set(value, localStorage.getItem(TOKEN_KEY) !== null),
   clear: () => {
     sessionStorage.removeItem(TOKEN_KEY);
     localStorage.removeItem(TOKEN_KEY);
@@ -57,14 +59,47 @@ export async function signIn(email, password, { remember = false, register = fal
   token.set(reply.token, remember);
 }
 
+/** Whether the sign-in has passed half of its time, so that it is worth a fresh one. */
+function grownOld(jwt, nowS = Date.now() / 1000) {
+  try {
+    const { iat, exp } = JSON.parse(atob(jwt.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+    return nowS - iat > (exp - iat) / 2;
+  } catch {
+    return false; // not ours to read; the server says when it is over
+  }
+}
+
+/** Who comes now and then stays signed in. */
+export async function refreshSignIn() {
+  if (!token.get() || !grownOld(token.get())) return;
+  token.renew((await call("POST", "/api/auth/refresh")).token);
+}
+
+export const me = () => call("GET", "/api/auth/me");
+export async function changePassword(password, newPassword) {
+  token.renew((await call("POST", "/api/auth/password", { password, new_password: newPassword })).token);
+}
+export const signOutEverywhere = () => call("POST", "/api/auth/logout");
+export const deleteAccount = (password) => call("DELETE", "/api/auth/me", { password });
+
+const devicePath = (deviceId, ...more) => ["/api/device", deviceId, ...more].map((part, at) => (at ? encodeURIComponent(part) : part)).join("/");
+export const rename = (deviceId, name) => call("PATCH", devicePath(deviceId), { name });
+export const unpair = (deviceId) => call("DELETE", devicePath(deviceId));
+export const members = (deviceId) => call("GET", devicePath(deviceId, "members"));
+export const share = (deviceId, role) => call("POST", devicePath(deviceId, "share"), { role });
+export const withdrawCodes = (deviceId) => call("DELETE", devicePath(deviceId, "share"));
+export const setRole = (deviceId, userId, role) => call("PATCH", devicePath(deviceId, "members", userId), { role });
+export const removeMember = (deviceId, userId) => call("DELETE", devicePath(deviceId, "members", userId));
+export const leave = async (deviceId) => removeMember(deviceId, (await me()).user_id);
+
 export const robots = async () => (await call("GET", "/api/device/list")).devices;
 export const pair = (code) => call("POST", "/api/device/pair", { pairing_code: code });
+export const join = (code) => call("POST", "/api/device/join", { share_code: code });
 export const telemetry = () => call("GET", "/telemetry");
 export const unlock = (robotToken) => call("POST", "/session", { token: robotToken });
 
-/** Events of one robot, oldest first: the latest 50, or those after a sequence number. */
-export async function history(deviceId, after = null) {
+/** The latest 50 events of one robot, oldest first. Later ones come over the socket. */
+export async function history(deviceId) {
   const query = new URLSearchParams({ device_id: deviceId, limit: "50" });
-  if (after !== null) query.set("after", String(after));
   return (await call("GET", `/api/events?${query}`)).events;
 }

@@ -2,21 +2,25 @@
 //
 // Stable hooks for tests and debugging:
 //   sign-in     #email #password #remember #sign-in #switch (sign in / create account) #problem (what went wrong)
-//   robots      #robots a[data-device][data-online="yes|no"], #pairing-code #pair, #sign-out
+//   robots      #robots a[data-device][data-online="yes|no"], #pairing-code #pair (joins too), #account-link, #sign-out
+//   account     #account-email, #password-form #old-password #new-password, #everywhere-form, #delete-form #delete-password
+//   sharing     #share opens #sharing: #members li[data-member][data-role], #share-role #share-make #share-code
+//               #share-withdraw, #rename #rename-save, #unpair, #leave, #sharing-problem #sharing-close
 //   robot's own #robot-token #unlock
 //   one robot   #robot[data-video="off|connecting|live|retrying"][data-control="datachannel|relay|none"]
-//               [data-estop="on|off"][data-online="yes|no"]
+//               [data-estop="on|off"][data-online="yes|no"][data-role="owner|driver|viewer|unknown"]
 //               #video #watch ("Watch" / "Stop watching") #state #presence #back #robot-name
 //               #joystick #gentle #look #pan #tilt #center #angles #treat #treats-left #treat-state
 //               #stop #estop #release #estop-state #led-pattern #led-color #led-off
 //               #reading-battery #reading-heat #reading-treat #reading-wifi, #events li[data-event]
-// Routes: #/ (sign in, or the robots), #/robot/ID.
+// Routes: #/ (sign in, or the robots), #/robot/ID, #/account.
 
-import { ApiError, clientConfig, telemetry, token } from "./api.js";
+import { ApiError, clientConfig, refreshSignIn, telemetry, token } from "./api.js";
 import { backoffMs } from "./backoff.js";
 import { h } from "./dom.js";
 import { sentence } from "./format.js";
 import { Socket, socketUrl } from "./socket.js";
+import { accountView } from "./views/account.js";
 import { robotView } from "./views/robot.js";
 import { robotsView } from "./views/robots.js";
 import { signInView } from "./views/signin.js";
@@ -47,19 +51,32 @@ function signOut(notice = "") {
   routeRelay(notice);
 }
 
+function openSocket() {
+  socket = new Socket({ url: socketUrl("/ws"), authenticate: () => token.get() ?? "" });
+  socket.addEventListener("refused", () => signOut("Please sign in again."));
+  socket.start();
+}
+
+/** Do what ends the account's sockets while ours is closed: what is refused then is not our sign-in. */
+async function apart(action) {
+  closeSocket();
+  try {
+    await action();
+  } finally {
+    if (token.get()) openSocket();
+  }
+}
+
 function routeRelay(notice = "") {
   if (!token.get()) {
     show(signInView({ notice, onDone: () => routeRelay() }));
     return;
   }
-  if (!socket) {
-    socket = new Socket({ url: socketUrl("/ws"), authenticate: () => token.get() ?? "" });
-    socket.addEventListener("refused", () => signOut("Please sign in again."));
-    socket.start();
-  }
+  if (!socket) openSocket();
   const [, place, id] = location.hash.replace(/^#/, "").split("/");
   const common = { socket, onRefused: signOut };
   if (place === "robot" && id) show(robotView({ ...common, deviceId: decodeURIComponent(id) }));
+  else if (place === "account") show(accountView({ apart, onEnd: signOut, onRefused: signOut }));
   else show(robotsView({ ...common, onSignOut: () => signOut() }));
 }
 
@@ -102,6 +119,7 @@ async function start(attempt = 0) {
       return;
     }
     serviceWorker();
+    await refreshSignIn().catch((error) => console.info("No fresh sign-in:", error.message)); // the old one may do
     addEventListener("hashchange", () => routeRelay());
     routeRelay();
   } catch (error) {

@@ -49,9 +49,19 @@ export class EventLog {
     this.lastSeq = null;
   }
 
+  /** Whether events before this one are missing: numbers grow by one. Until the history is here, nothing is known. */
+  misses(event) {
+    return typeof event.seq === "number" && this.lastSeq !== null && event.seq > this.lastSeq + 1;
+  }
+
+  /** Everything up to this number is here. */
+  complete(seq) {
+    this.lastSeq = Math.max(this.lastSeq ?? 0, seq);
+  }
+
   /** Take an event, `past` when it comes from the history. Returns whether the list changed. */
   add(event, past = false) {
-    if (typeof event.seq === "number") this.lastSeq = Math.max(this.lastSeq ?? 0, event.seq);
+    if (typeof event.seq === "number" && (past || (this.lastSeq !== null && !this.misses(event)))) this.complete(event.seq);
     if (QUIET.has(event.event) || this.has(event) || this.repeats(event)) return false;
     const newer = (item) => (item.seq === undefined ? past : item.seq > event.seq);
     let place = 0;

@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from msgspec import Struct
 from bus import codec, lock
 from bus.injection import SIGNS_OF_LIFE
 from bus.messages import Publication
+from bus.promise import Promise
 from bus.topics import DEFAULT_QUEUE, PUBLISH, TOPICS, Kind, Topic
 from bus.zeromq import RECONNECT_MS, ZmqBus
 from cli.bus.place import lives
@@ -60,7 +60,7 @@ class ThroughOwner:
     def __init__(self, bus: ZmqBus, owner: str) -> None:
         self._bus = bus
         self._owner = owner
-        self._asked: deque[Future[Any]] = deque()
+        self._asked: deque[Promise] = deque()
 
     def publish(self, topic: Topic[Any], value: Struct) -> None:
         while self._asked and (self._asked[0].done() or len(self._asked) >= MAX_UNANSWERED):
@@ -72,7 +72,7 @@ class ThroughOwner:
         while self._asked:
             self._hear_of(self._asked.popleft())
 
-    def _hear_of(self, asked: Future[Any]) -> None:
+    def _hear_of(self, asked: Promise) -> None:
         try:
             asked.result()
         except ContractError as error:

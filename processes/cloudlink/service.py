@@ -7,7 +7,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -22,6 +22,7 @@ from bus.events import robot_event, timestamp, utc_now
 from bus.gateway import Session
 from bus.liveness import LinkPing, on_restart
 from bus.messages import LinkState, Origin, RobotEvent, Signal, SignalOut
+from bus.promise import Promise
 from bus.runner import Context
 from bus.topics import EVENTS, LINK_STATE, PAIRING_CODE, PROCESSES, SIGNAL, SIGNAL_OUT, TELEMETRY
 from contract import commands, frames
@@ -84,6 +85,7 @@ class CloudlinkService:
         self._handlers: Mapping[str, tuple[type[Struct], Callable[[Any], None]]] = {
             "error": (frames.Error, self._on_error),
             "event_ack": (frames.EventAck, lambda ack: self._events.on_ack(ack.ids)),
+            "access_changed": (frames.AccessChanged, self._on_access),
             "session_ended": (frames.SessionEnded, lambda ended: self._sessions.end(ended.session)),
             "user_disconnected": (frames.UserDisconnected, lambda gone: self._sessions.end_user(gone.user_id)),
             "paired": (frames.Paired, self._on_paired),
@@ -235,6 +237,14 @@ class CloudlinkService:
         self._sessions.unwatch(frame.session_id)
         self._end_video(frame, origin)
 
+    def _on_access(self, frame: frames.AccessChanged) -> None:
+        """What an account had open ends: it begins anew in its role of now, if it has one."""
+        self._sessions.end_user(frame.user_id)
+        for origin in self._sessions.unwatch_user(frame.user_id):
+            close = frames.WebrtcClose(session_id=origin.session, reason="Your role has changed.")
+            self._send(close)
+            self._end_video(close, origin)
+
     def _signal(self, frame: frames.Frame, sender: Session) -> None:
         body = Signal(msgspec.to_builtins(frame), sender.origin)
         future = sender.ask(SIGNAL, body, self._bus.now())
@@ -245,7 +255,7 @@ class CloudlinkService:
         """Ending is never too often, so it does not pass the gateway's limits."""
         self._bus.request(SIGNAL, Signal(msgspec.to_builtins(frame), origin), origin=origin)
 
-    def _signalled(self, session_id: str, done: Future[Any]) -> None:
+    def _signalled(self, session_id: str, done: Promise) -> None:
         error = done.exception()
         if isinstance(error, ContractError):
             self._send(frames.WebrtcError(session_id=session_id, error=error.message, code=error.code))

@@ -72,6 +72,11 @@ class Sessions:
         self._watchers.clear()
         return watched
 
+    def unwatch_user(self, user_id: str) -> list[Origin]:
+        """Forget an account's video sessions; returns who watched."""
+        ended = [key for key, session in self._watchers.items() if session.origin.user_id == user_id]
+        return [self._watchers.pop(key).origin for key in ended]
+
     def _close(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._sessions.pop(key).close()

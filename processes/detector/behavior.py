@@ -62,7 +62,7 @@ class BehaviorTrack:
         self.since = now
         self._aspect = aspect
         self._points: deque[_Point] = deque(maxlen=MAX_POINTS)
-        self._posture: Behavior = "standing"
+        self._posture: Behavior | None = None
         self._lying_since: float | None = None
         self._candidate: tuple[Behavior, float] | None = None
         self._begun = False
@@ -122,8 +122,9 @@ class BehaviorTrack:
     def _judge_posture(self, shape: float, cut: bool) -> tuple[Behavior, float]:
         log_shape = math.log(max(shape, 1e-3))
         low, high = math.log(SITTING_BELOW), math.log(LYING_ABOVE)
-        low += {"sitting": STICKY, "standing": -STICKY}.get(self._posture, 0.0)
-        high += {"lying": -STICKY, "standing": STICKY}.get(self._posture, 0.0)
+        now = self._posture or ""
+        low += {"sitting": STICKY, "standing": -STICKY}.get(now, 0.0)
+        high += {"lying": -STICKY, "standing": STICKY}.get(now, 0.0)
         posture: Behavior = "sitting" if log_shape < low else "lying" if log_shape > high else "standing"
         clear = min(1.0, min(abs(log_shape - low), abs(log_shape - high)) / CLEAR)
         confidence = MIN_POSTURE + (MAX_POSTURE - MIN_POSTURE) * clear

@@ -48,13 +48,16 @@ class Pace:
 FOLLOW_S = 1.5
 """So long after a dog was seen, the look stays with it."""
 WHOLE_EVERY = 3
+DOUBT_SCORE = 0.15
+"""What is as little sure as this is worth one closer look, which decides."""
 
 
 class Gaze:
     """Which part of the picture to look at next.
 
-    The whole and one of the squares in turn, while there is no dog; the whole alone for a dog that is seen there; and
-    for one that is too small for that a square around it, with the whole every third time.
+    While there is no dog: the whole every third time, and else the squares in turn, each followed by a closer look at
+    the likeliest that it left in doubt. The whole alone for a dog that is seen there; and for one that is too small
+    for that a square around it, with the whole every third time.
 
     Args:
         threshold: the least score of a dog.
@@ -68,6 +71,8 @@ class Gaze:
         self._looks = 0
         self._near_at = self._far_at = float("-inf")
         self._far: Found | None = None
+        self._doubt: Found | None = None
+        self._closer = False
 
     def next(self, now: float) -> Region:
         self._looks += 1
@@ -75,7 +80,11 @@ class Gaze:
             return WHOLE
         if self._far is not None and now - self._far_at <= FOLLOW_S:
             return WHOLE if self._looks % WHOLE_EVERY == 0 else around(self._far.box, self._aspect)
-        if self._looks % 2:
+        self._closer = self._doubt is not None
+        if self._doubt is not None:
+            doubt, self._doubt = self._doubt, None
+            return around(doubt.box, self._aspect)
+        if self._looks % WHOLE_EVERY == 0:
             return WHOLE
         self._round = (self._round + 1) % len(self._squares)
         return self._squares[self._round]
@@ -89,6 +98,9 @@ class Gaze:
                 self._near_at = now
             else:
                 self._far, self._far_at = best, now
+        elif not self._closer:
+            doubt = max(found, key=lambda one: one.score, default=None)
+            self._doubt = doubt if doubt is not None and doubt.score >= DOUBT_SCORE else None
         return whole
 
 

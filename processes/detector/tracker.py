@@ -11,7 +11,7 @@ from processes.detector.behavior import BehaviorTrack
 from processes.detector.found import Found
 
 HITS = 2
-"""A dog that was seen once only may be none."""
+"""A dog that was seen once only may be none: it has to be seen again, as surely as that."""
 KEEP_FACTOR = 2 / 3
 """A dog that is followed stays with this much of the score that a new one needs."""
 MIN_IOU = 0.15
@@ -59,7 +59,7 @@ class Tracker:
         self._forget(now)
         left = list(found)
         for overlap, track, one in self._pairs(now, left):
-            if track.seen_at < now and one in left and one.score >= self._threshold * KEEP_FACTOR:
+            if track.seen_at < now and one in left and one.score >= self._least(track):
                 assert overlap > 0
                 left.remove(one)
                 track.on_seen(one, now)
@@ -86,6 +86,9 @@ class Tracker:
             )
             for track in there
         ]
+
+    def _least(self, track: _Track) -> float:
+        return self._threshold * KEEP_FACTOR if track.hits >= HITS else self._threshold
 
     def _begin(self, one: Found, now: float) -> None:
         if len(self._tracks) >= MAX_DOGS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from bus.gateway import Gateway, Session
 from bus.liveness import LinkPing, on_restart
 from bus.messages import Origin, RobotEvent, SignalOut
 from bus.messages import Signal as SignalIn
+from bus.promise import Promise
 from bus.topics import EVENTS, PROCESSES, SIGNAL, SIGNAL_OUT, TELEMETRY
 from contract import frames
 from contract.errors import ContractError
@@ -152,7 +152,7 @@ class Sockets:
             future = client.session.ask(SIGNAL, body, self._bus.now())
         future.add_done_callback(lambda done: self._signalled(client, action, done))
 
-    def _signalled(self, client: Client, action: Signal, done: Future[Any]) -> None:
+    def _signalled(self, client: Client, action: Signal, done: Promise) -> None:
         error = done.exception()
         if isinstance(error, ContractError):
             self._perform(client, client.logic.on_signal_refused(action.frame, action.session_id, error))

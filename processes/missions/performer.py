@@ -10,6 +10,7 @@ from typing import Any
 
 from bus.base import Bus
 from bus.messages import Origin, Sighting
+from bus.promise import Promise
 from bus.topics import COMMAND_TOPICS
 from contract.commands import Audio, Led, Nothing
 from contract.errors import ContractError
@@ -129,16 +130,16 @@ class Performer:
         if silence:
             self._cue("audio_stop", Nothing())
 
-    def _is_dark(self, _: Future[Any]) -> None:
+    def _is_dark(self, _: Promise) -> None:
         self._darkening -= 1
         if self.over and not self._darkening and not self._dark.done():
             self._dark.set_result(None)
 
-    def _cue(self, command: str, body: Any, timeout_s: float | None = CUE_WITHIN_S) -> Future[Any]:
+    def _cue(self, command: str, body: Any, timeout_s: float | None = CUE_WITHIN_S) -> Promise:
         """A cue that cannot be given is no reason to end the mission: it is counted, and the log says why."""
         future = self._bus.request(COMMAND_TOPICS[command], body, origin=self._origin, timeout_s=timeout_s)
 
-        def check(done: Future[Any]) -> None:
+        def check(done: Promise) -> None:
             error = done.exception()
             if error is not None:
                 self._bus.counters["missions.cues_failed"] += 1

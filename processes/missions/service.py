@@ -18,6 +18,7 @@ from bus.errors import BusError
 from bus.events import robot_event, timestamp, utc_now
 from bus.frames import FrameReader
 from bus.messages import Fault, Heartbeat, ModeState, MotionState, Sighting
+from bus.promise import Promise
 from bus.runner import Context
 from bus.topics import (
     COMMAND_TOPICS,
@@ -289,7 +290,7 @@ class MissionsService:
         self._bus.call_later(STATE_S, lambda: self._tell(mission, "interrupted", reason, None))
         self._enter(cast(Mode, mode_before), f"The mission {mission!r} is over: {reason}", "start")
 
-    def _lights_settled(self, done: Future[Any]) -> None:
+    def _lights_settled(self, done: Promise) -> None:
         if done.exception() is not None:
             self._bus.counters["missions.cues_failed"] += 1
             log.warning("the lights of the mission that was cut off: %s", done.exception())

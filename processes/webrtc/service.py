@@ -20,6 +20,7 @@ from bus.codec import Message, Request
 from bus.errors import Unavailable
 from bus.gateway import Gateway
 from bus.messages import FrameTick, Origin, RobotEvent, Signal, SignalOut, VideoState
+from bus.promise import Promise
 from bus.runner import Context
 from bus.topics import CAMERA_TICK, EVENTS, SIGNAL, SIGNAL_OUT, VIDEO_STATE
 from contract.commands import Nothing
@@ -71,12 +72,19 @@ class WebrtcService:
         goodbyes = [
             self._end(session, "the robot's video stops", tell=True) for session in list(self.sessions.values())
         ]
-        waiting = [asyncio.wrap_future(future) for future in goodbyes if future is not None]
+        waiting = [self._loop.create_task(self._ended(goodbye)) for goodbye in goodbyes if goodbye is not None]
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=GOODBYE_S)
+            for task in late:
+                task.cancel()
             self.counters["webrtc.goodbyes_unheard"] += len(late)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_S)
+
+    async def _ended(self, promise: Promise) -> None:
+        ended = asyncio.Event()
+        promise.add_done_callback(lambda _: self.post(ended.set))
+        await ended.wait()
 
     # -- what sessions need (session.House) -------------------------------------------------------
 
@@ -181,11 +189,11 @@ class WebrtcService:
 
     # -- the sessions -----------------------------------------------------------------------------
 
-    def _end(self, session: Session, reason: str, *, tell: bool) -> Future[Any] | None:
+    def _end(self, session: Session, reason: str, *, tell: bool) -> Promise | None:
         """End a session: first what it drove, then the rest. `tell`: its asker does not know yet."""
         if session.ended:
             return None
-        goodbye: Future[Any] | None = session.end()
+        goodbye = session.end()
         if self.sessions.get(session.id) is session:
             del self.sessions[session.id]
         if tell:

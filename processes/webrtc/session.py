@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from bus import gateway
 from bus.messages import Origin
+from bus.promise import Promise
 from contract.commands import is_command
 from contract.errors import ContractError
 from contract.frames import MAX_FRAME_BYTES, Frame, IceCandidate, Ping, Pong, WebrtcOffer, WebrtcRequest
@@ -186,11 +187,11 @@ class Session:
         if self._encoder is not None:
             self._encoder.on_estimate(self._track, bps)
 
-    def end(self) -> Any:
+    def end(self) -> Promise | None:
         """Stop what it drove and its video, at once; idempotent. `close` has to follow.
 
         Returns:
-            The future of motion's answer that the driver is gone, or None when it was driving nothing.
+            The promise of motion's answer that the driver is gone, or None when it was driving nothing.
         """
         if self.ended:
             return None

@@ -194,9 +194,8 @@ class FakeRelay:
 
         app.add_url_rule("/api/auth/login", view_func=login, methods=["POST"])
         app.add_url_rule("/api/device/list", view_func=devices)
-        app.add_url_rule(
-            "/api/device/pair", view_func=lambda: refuse("NOT_FOUND", 404), methods=["POST"], endpoint="pair"
-        )
+        for path in ("/api/device/pair", "/api/device/join"):
+            app.add_url_rule(path, view_func=lambda: refuse("NOT_FOUND", 404), methods=["POST"], endpoint=path)
         app.add_url_rule(
             "/api/events", view_func=lambda: {"events": self.history, "next_after": None}, endpoint="events"
         )
@@ -229,6 +228,11 @@ class FakeRelay:
         kind = message.get("type")
         if kind == "ping":
             ws.send('{"type":"pong"}')
+        elif kind == "catch_up":
+            missed = [event for event in self.history if event["seq"] > message["after"]]
+            after = max([message["after"], *(event["seq"] for event in missed)])
+            page = {"device_id": message["device_id"], "events": missed, "next_after": after, "more": False}
+            ws.send(json.dumps({"type": "caught_up", **page}))
         elif kind == "webrtc_request":
             self._offer(ws, message)
         elif kind == "webrtc_answer":

@@ -300,6 +300,7 @@ def test_pure_logic(page: Page, relay: Any) -> None:
             clock = 70;
             later.forEach((f) => f());
             const log = new EventLog();
+            log.complete(0);
             for (let seq = 0; seq < 300; seq += 1) log.add({ event: "treat", id: String(seq), seq });
             log.add({ event: "status" });
             return {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bus import codec, topics
 from bus.codec import Request
 from bus.errors import MalformedMessage
-from bus.messages import Beat, Origin, SignalOut
+from bus.messages import Beat, Origin, RobotEvent, SignalOut
 from contract import commands
 from contract.errors import ContractError
 
@@ -79,6 +79,36 @@ def test_an_oversize_message_is_refused_before_it_is_sent_and_when_it_comes() ->
         codec.encode_publication(topics.SIGNAL_OUT, SignalOut(frame, Origin("lan", "s")), "webrtc#1", 1, 1)
     with pytest.raises(MalformedMessage, match="longer than"):
         codec.decode_reply(b"x" * (codec.MAX_MESSAGE_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [msgpack.ExtType(5, b"ext"), {1: 2}, {None: 3}, [float("nan")]],
+    ids=["extension", "number", "null", "nan"],
+)
+def test_what_json_has_not_is_in_no_loose_field(nested: Any) -> None:
+    event = topics.EVENTS["motion"]
+    raw = codec.encode_publication(event, RobotEvent("treat", {"x": 1}, "id", ""), "motion#1", 1, 1)
+    fields = msgpack.unpackb(raw.partition(b"\0")[2])
+    fields[-1]["data"] = {"x": nested}
+    with pytest.raises(MalformedMessage):
+        codec.decode_publication(event, event.prefix + msgpack.packb(fields))
+
+
+def test_a_number_that_does_not_fit_is_refused_before_it_is_sent() -> None:
+    event = topics.EVENTS["motion"]
+    with pytest.raises(ContractError, match="cannot be sent"):
+        codec.encode_publication(event, RobotEvent("treat", {"x": 2**70}, "id", ""), "motion#1", 1, 1)
+    codec.encode_publication(event, RobotEvent("treat", {"x": 1}, "id", ""), "motion#1", 1, 1)
+
+
+@pytest.mark.parametrize("seq", [0, -1, 2**53 + 1, 2**64 - 1])
+def test_a_sequence_out_of_its_range_is_refused(seq: int) -> None:
+    raw = codec.encode_publication(topics.MOTION_BEAT, Beat(12), "motion#ab", 3, 42)
+    fields = msgpack.unpackb(raw.partition(b"\0")[2])
+    fields[3] = seq
+    with pytest.raises(MalformedMessage):
+        codec.decode_publication(topics.MOTION_BEAT, topics.MOTION_BEAT.prefix + msgpack.packb(fields))
 
 
 def _decode_all(raw: bytes) -> None:

@@ -20,6 +20,7 @@ from bus.codec import Request
 from bus.errors import BusError
 from bus.memory import MemoryHub
 from bus.messages import Beat, Origin, RobotEvent
+from bus.promise import Promise
 from bus.zeromq import ZmqBus
 from contract import commands
 from contract.errors import ContractError
@@ -108,7 +109,7 @@ def event(number: int) -> RobotEvent:
     return RobotEvent("treat", {"n": number}, str(number), "2026-01-01T00:00:00.000Z")
 
 
-def ask(bus: Bus, left: float = 0.5, **options: Any) -> Future[Any]:
+def ask(bus: Bus, left: float = 0.5, **options: Any) -> Promise:
     return bus.request(MOTOR, commands.Motor(left, left), **options)
 
 

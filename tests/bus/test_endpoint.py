@@ -11,8 +11,9 @@ import pytest
 
 from bus import codec
 from bus.codec import Request
-from bus.endpoint import LOG_INTERVAL_NS, MAX_ASKERS, MAX_LOGGED_SENDERS, REMEMBERED_DEEDS, Complaints, Desk
-from bus.topics import COMMAND_TOPICS
+from bus.endpoint import LOG_INTERVAL_NS, MAX_ASKERS, MAX_LOGGED_SENDERS, REMEMBERED_DEEDS, Complaints, Desk, Reader
+from bus.messages import RobotEvent
+from bus.topics import COMMAND_TOPICS, EVENTS
 from contract.commands import Dispensed, Nothing
 
 TREAT = COMMAND_TOPICS["treat"]
@@ -88,3 +89,29 @@ def test_no_number_of_senders_floods_the_log(caplog: pytest.LogCaptureFixture) -
             complaints.drop("bus.malformed", f"sender {number}\n" + "x" * 10_000, "no", number)
     assert len(caplog.records) == MAX_LOGGED_SENDERS
     assert all(len(record.getMessage()) < 500 and "\n" not in record.getMessage() for record in caplog.records)
+
+
+def test_a_handler_that_fails_again_and_again_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    counters: Counter[str] = Counter()
+    complaints = Complaints(counters)
+
+    def fail(now_ns: int) -> None:
+        try:
+            raise ZeroDivisionError("a bug")
+        except ZeroDivisionError as error:
+            complaints.failed("a handler", error, now_ns)
+
+    for now_ns in (0, 1, LOG_INTERVAL_NS - 1, LOG_INTERVAL_NS):
+        fail(now_ns)
+    assert len(caplog.records) == 2
+    assert all(record.exc_info for record in caplog.records)
+    assert counters["bus.handler_errors"] == 4
+
+
+def test_what_was_missed_is_counted_up_to_what_can_be_told() -> None:
+    event, counters = EVENTS["motion"], Counter[str]()
+    reader = Reader(event, lambda message: None, counters, Complaints(counters))
+    for number in range(4):
+        for seq in (1, codec.MAX_COUNT):
+            reader.take(codec.encode_publication(event, RobotEvent("x", {}, "id", ""), f"motion#{number}", seq, 1), 1)
+    assert counters["bus.missed"] == codec.MAX_COUNT

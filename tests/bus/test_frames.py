@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hypothesis
@@ -34,6 +35,7 @@ FULL = 251
 AT_FULL_SPEED = """
 import sys
 from pathlib import Path
+from types import FrameType
 from bus.frames import FrameWriter, blank
 width, height = int(sys.argv[2]), int(sys.argv[3])
 writer, picture = FrameWriter(Path(sys.argv[1]), "main", width, height), blank(width, height)
@@ -47,6 +49,7 @@ while True:
 WRITERS_TO_BE_KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
+from types import FrameType
 from bus.frames import FrameWriter
 from bus.runner import die_with_parent
 die_with_parent(signal.SIGKILL)
@@ -68,6 +71,7 @@ for size in itertools.cycle(((640, 480), (640, 480), (640, 480), (320, 240))):
 READER = """
 import json, sys, time
 from pathlib import Path
+from types import FrameType
 from bus.frames import FrameReader
 run_dir, goals = Path(sys.argv[1]), json.loads(sys.argv[2])
 seen = dict(looked=0, whole=0, lapped=0, torn=0, handed_out_torn=0, backward=0, epoch=0, sizes=0)
@@ -97,6 +101,7 @@ print(json.dumps(seen), flush=True)
 COLLECTOR = """
 import sys, time
 from pathlib import Path
+from types import FrameType
 from bus.frames import FrameReader
 reader, number, held = FrameReader(Path(sys.argv[1]), "main"), 0, 0
 while held < 105_000:
@@ -114,6 +119,7 @@ while held < 105_000:
 KILLED_BEFORE_THE_RING_HAS_ITS_NAME = """
 import os, signal, sys
 from pathlib import Path
+from types import FrameType
 from bus.frames import FrameWriter
 os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 print("ready", flush=True)
@@ -123,6 +129,7 @@ FrameWriter(Path(sys.argv[1]), "main", 64, 48)
 STOPS_IN_MID_WRITE = """
 import sys, time
 from pathlib import Path
+from types import FrameType
 from bus.frames import FrameWriter, blank
 writer = FrameWriter(Path(sys.argv[1]), "main", 64, 48)
 picture = blank(64, 48)
@@ -361,6 +368,31 @@ def test_a_writer_killed_in_mid_write_leaves_no_half_picture(tmp_path: Path) -> 
         assert frame.still_valid()
 
 
+def test_a_write_that_the_garbage_collector_ends_in_the_middle_of_another_holds_nobody_up(tmp_path: Path) -> None:
+    lines: list[int] = []
+    left = [FrameWriter(tmp_path, "small", WIDTH, HEIGHT).slot(1)]
+    left[0].__enter__()
+    writer = FrameWriter(tmp_path, "main", WIDTH, HEIGHT)
+
+    def collect(frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code is frames._fence.__code__ and event == "line":
+            lines.append(frame.f_lineno)
+            if len(lines) == 3:  # it holds its lock
+                left.clear()
+        return collect
+
+    before = sys.gettrace()
+    sys.settrace(collect)
+    try:
+        writer.write(plain(5, WIDTH), 1)
+    finally:
+        sys.settrace(before)
+    assert not left
+    latest = FrameReader(tmp_path, "main").latest()
+    assert latest is not None
+    assert latest.picture[0, 0] == 5
+
+
 def test_a_frame_that_a_killed_writer_had_finished_but_not_announced_keeps_its_number(tmp_path: Path) -> None:
     writer = FrameWriter(tmp_path, "main", WIDTH, HEIGHT)
     writer.write(plain(1), 1)
@@ -480,33 +512,39 @@ class RingInAnyOrder(RuleBasedStateMachine):
         self.reader = FrameReader(self.run_dir, "main")
         self.values: dict[int, int] = {}
         self.newest: int | None = None  # of the ring as it is
-        self.held: list[tuple[Frame, int]] = []
-        self.rings = 0  # how often the size has changed
-        self.begun = 0  # the highest number that a write was begun for
+        self.held: list[Frame] = []
+        self.first = 1  # the first number that may lie in the ring as it is
+        self.overwritten: set[int] = set()  # numbers in whose place a write was begun
         self.cut_off: list[Any] = []  # kept, so that they never come to their end
+
+    def begin(self) -> None:
+        before = self.writer.next_number - SLOTS
+        if before >= self.first:
+            self.overwritten.add(before)
 
     @rule(value=st.integers(0, 255))
     def write(self, value: int) -> None:
+        self.begin()
         number = self.writer.write(plain(value, self.width), 1).number
         assert number not in self.values
-        self.values[number], self.newest, self.begun = value, number, number
+        self.values[number], self.newest = value, number
 
     @rule()
     def hold(self) -> None:
         frame = self.reader.latest()
         assert (frame.number if frame else None) == self.newest
         if frame is not None:
-            self.held.append((frame, self.rings))
+            self.held.append(frame)
 
     @rule()
     def fail_to_draw(self) -> None:
-        self.begun = self.writer.next_number
+        self.begin()
         with pytest.raises(FrameError):
             self.writer.write(plain(7, 2), 1)
 
     @rule(change_size=st.booleans())
     def die_in_mid_write(self, change_size: bool) -> None:
-        self.begun = self.writer.next_number
+        self.begin()
         write = self.writer.slot(1)
         write.__enter__()[: HEIGHT // 2] = 9
         self.cut_off.append(write)
@@ -515,14 +553,16 @@ class RingInAnyOrder(RuleBasedStateMachine):
     @rule(change_size=st.booleans())
     def start_again(self, change_size: bool) -> None:
         if change_size:
-            self.width, self.newest, self.rings = 3 * WIDTH - self.width, None, self.rings + 1
+            self.width, self.newest = 3 * WIDTH - self.width, None
         self.writer = FrameWriter(self.run_dir, "main", self.width, HEIGHT)
+        if change_size:
+            self.first = self.writer.next_number
 
     @invariant()
     def held_frames_are_whole_or_known_not_to_be(self) -> None:
-        for frame, ring in self.held:
+        for frame in self.held:
             valid = frame.still_valid()
-            assert valid == (ring != self.rings or self.begun < frame.number + SLOTS)
+            assert valid == (frame.number not in self.overwritten)
             assert not valid or (frame.picture == self.values[frame.number]).all()
 
     def teardown(self) -> None:

@@ -1,4 +1,4 @@
-"""What one bad message or one impatient asker must not do: end a loop, or make a reader deaf for good."""
+"""What one bad message, one impatient asker or a flood must not do: end a loop, hold it up, or make a reader deaf."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
+from msgspec import Struct
 
 from bus.codec import MAX_MESSAGE_BYTES, Request
 from bus.messages import Beat, RobotEvent
-from bus.topics import COMMAND_TOPICS, EVENTS, MOTION_BEAT
+from bus.topics import COMMAND_TOPICS, EVENTS, MOTION_BEAT, Topic
 from bus.zeromq import ZmqBus
 from contract.commands import Driven, Motor, Nothing
 from contract.errors import ContractError
@@ -100,7 +102,8 @@ def test_an_asker_is_answered_again_after_an_oversized_answer(short_dir: Path) -
 @pytest.mark.parametrize("wait", [0.0, 1.0], ids=["deadline past", "deadline to come"])
 def test_an_asker_who_gives_up_does_not_end_the_loop(short_dir: Path, wait: float) -> None:
     with running("guard", short_dir) as guard:
-        guard.request(MOTOR, Motor(0.5, 0.5), timeout_s=wait).cancel()
+        with pytest.raises(TimeoutError):
+            guard.request(MOTOR, Motor(0.5, 0.5), timeout_s=wait + 0.1).result(0)
         turned = threading.Event()
         guard.call_later(wait + 0.2, turned.set)
         assert turned.wait(PATIENCE_S), "the loop ended with the deadline of what was given up"
@@ -116,3 +119,26 @@ def test_an_answer_too_long_to_send_does_not_end_the_loop(short_dir: Path) -> No
     with running("motion", short_dir, build), running("guard", short_dir) as guard:
         assert isinstance(guard.request(STOP, Nothing()).exception(PATIENCE_S), ContractError)
         until(lambda: answered(guard))
+
+
+@pytest.mark.parametrize("topic", [MOTOR, STOP], ids=["requests", "stops"])
+def test_no_flood_delays_a_timer(short_dir: Path, topic: Topic[Any]) -> None:
+    """The beat and the dead-man are timers."""
+    order: list[str] = []
+
+    def build(bus: ZmqBus) -> None:
+        def slow(request: Request[Any]) -> Struct | None:
+            if not order:
+                bus.call_later(0.05, lambda: order.append("timer"))
+            order.append("request")
+            time.sleep(0.02)
+            return Driven(0.0, 0.0) if topic is MOTOR else None
+
+        bus.serve(topic, slow)
+
+    with running("motion", short_dir, build), running("guard", short_dir) as guard:
+        body = Motor(0.5, 0.5) if topic is MOTOR else Nothing()
+        asked = [guard.request(topic, body, timeout_s=PATIENCE_S) for _ in range(60)]
+        for one in asked:
+            one.result(PATIENCE_S)
+    assert order.index("timer") < 20

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import secrets
 
 import pytest
 
+from cli.embedded import EmbeddedPostgres
 from cli.main import main
 
 
@@ -38,7 +41,40 @@ def test_an_account_and_its_robot_are_made_and_listed(
     assert identity["DEVICE_ID"] == "rex"
     assert len(identity["DEVICE_SECRET"]) >= 32
     assert main(["relay", "devices"]) == 0
-    assert capsys.readouterr().out.split("\t")[:3] == ["rex", "ann@wimz.example", "last seen never"]
+    header, *table = capsys.readouterr().out.splitlines()
+    (row,) = [line for line in table if line.startswith("rex ")]
+    assert header.split() == ["DEVICE", "OWNER", "SHARED", "LAST", "SEEN", "VERSION", "NAME"]
+    assert row.split() == ["rex", "ann@wimz.example", "-", "never", "-", "rex"]
+    assert main(["relay", "devices", "--json"]) == 0
+    (listed,) = [device for device in json.loads(capsys.readouterr().out) if device["device_id"] == "rex"]
+    assert (listed["device_id"], listed["owner_email"], listed["last_seen"]) == ("rex", "ann@wimz.example", None)
+
+
+def test_a_device_for_an_account_that_is_not_there_is_not_made(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["relay", "add-device", "bo", "--owner", "nobody@wimz.example"]) == 1
+    assert "There is no account" in capsys.readouterr().err
+    assert main(["relay", "devices", "--json"]) == 0
+    assert "bo" not in [device["device_id"] for device in json.loads(capsys.readouterr().out)]
+
+
+def test_secrets_move_to_a_new_master_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], postgres_server: EmbeddedPostgres
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", postgres_server.create_database("reseal"))
+    assert main(["relay", "migrate"]) == 0
+    assert main(["relay", "add-device", "rex", "--json"]) == 0
+    old = os.environ["MASTER_KEY"]
+    monkeypatch.setenv("MASTER_KEY", secrets.token_urlsafe(48))
+    assert main(["relay", "reseal"]) == 1
+    assert "opens with neither key" in capsys.readouterr().err
+    monkeypatch.setenv("MASTER_KEY_PREVIOUS", old)
+    for resealed in (1, 0):
+        capsys.readouterr()
+        assert main(["relay", "reseal", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"resealed": resealed}
+    monkeypatch.delenv("MASTER_KEY_PREVIOUS")
+    assert main(["relay", "reseal"]) == 0
+    postgres_server.drop_database("reseal")
 
 
 def test_a_refusal_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from msgspec import Struct
 
 from bus import settings
 from bus.messages import MachineState, Origin
+from bus.promise import Promise
 from bus.topics import COMMAND_TOPICS, SIMULATOR_READ
 from bus.zeromq import ZmqBus
 from contract.commands import Nothing
@@ -72,7 +72,7 @@ class Machine:
 
     def begin(
         self, command: str, body: Struct | None = None, *, origin: Origin | None = None, id: str | None = None
-    ) -> Future[Any]:
+    ) -> Promise:
         return self.bus.request(COMMAND_TOPICS[command], body or Nothing(), origin=origin, id=id)
 
     def ask(self, command: str, body: Struct | None = None, **more: Any) -> Any:

@@ -70,16 +70,20 @@ OTHER_NAMES = [(alias, spec.name) for spec in COMMANDS.values() for alias in spe
 
 
 class Door:
-    """A robot, and someone at each of its doors."""
+    """A robot, and someone at each of its doors.
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    Args:
+        sections: added to the robot's configuration.
+    """
+
+    def __init__(self, directory: Path, stack: ExitStack, sections: dict[str, Any] | None = None) -> None:
         loop = Loop()
         stack.callback(loop.close)
         simulator = Simulator(directory / "simulator")
         stack.callback(simulator.close)
         self.relay = Relay()
         stack.callback(self.relay.close)
-        quick = {"dispenser": {"cooldown_s": 0}, "audio": {"output": "simulated"}}
+        quick = {"dispenser": {"cooldown_s": 0}, "audio": {"output": "simulated"}} | (sections or {})
         environment = self.relay.robot_environment(self.relay.port)
         self.robot = Robot(directory / "robot", simulator.port, environment, quick)
         stack.callback(self.robot.close)

@@ -91,6 +91,14 @@ class Socket:
             if kind in names and all(message.get(name) == value for name, value in members.items()):
                 return message
 
+    def get_any(self, *kinds: str) -> dict[str, Any]:
+        """The next message whose type is one of these."""
+        while True:
+            message: dict[str, Any] = json.loads(self.connection.recv(timeout=PATIENCE_S))
+            self.seen.append(message)
+            if message.get("type") in kinds:
+                return message
+
     def sync(self) -> list[dict[str, Any]]:
         """Everything that came before the answer to a ping sent now."""
         mark = float(next(_numbers))
@@ -232,11 +240,22 @@ class RelayServer:
         made.token = Tokens(SECRET).issue(made.user_id, 0, datetime.now(UTC))
         return made
 
+    def fresh_token(self, account: Account) -> str:
+        """A token of the account's version of now."""
+        ((version,),) = self.rows("SELECT token_version FROM users WHERE user_id = %s", account.user_id)
+        return Tokens(SECRET).issue(account.user_id, version, datetime.now(UTC))
+
     def robot(self, owner: Account | None = None, device_id: str | None = None) -> Robot:
         device_id, secret = admin.add_device(self.database_url, MASTER_KEY, device_id or f"wimz_t{next(_numbers)}")
         if owner is not None:
             admin.pair(self.database_url, owner.email, device_id)
         return Robot(device_id, secret)
+
+    def share(self, owner: Account, robot: Robot, friend: Account, role: str) -> None:
+        """Have the friend use the owner's robot."""
+        offer = self.post(f"/api/device/{robot.device_id}/share", {"role": role}, token=owner.token).json
+        joined = self.post("/api/device/join", {"share_code": offer["share_code"]}, token=friend.token)
+        assert joined.json["role"] == role
 
     # -- WebSockets -------------------------------------------------------------------------------
 
@@ -292,6 +311,10 @@ class RelayServer:
             opened.close()
         self.sockets.clear()
 
+    def execute(self, query: str, *values: Any) -> None:
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(query.encode(), values)
+
     def rows(self, query: str, *values: Any) -> list[Any]:
         with psycopg.connect(self.database_url) as connection:
             return connection.execute(query.encode(), values).fetchall()
@@ -325,7 +348,8 @@ def make_relay(
 ) -> Iterator[Callable[..., RelayServer]]:
     """Starts relays with settings of one's own; all end with the run."""
     started: list[RelayServer] = []
-    database_url = postgres_server.create_database("relays")
+    database = f"relays_{next(_numbers)}"
+    database_url = postgres_server.create_database(database)
     admin.migrate(database_url)
 
     def make(**settings: str) -> RelayServer:
@@ -351,7 +375,7 @@ def make_relay(
     for server in started:
         server.close_all()
         server.stop()
-    postgres_server.drop_database("relays")
+    postgres_server.drop_database(database)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from contract.errors import ContractError
 from relay.auth import DeviceProof, Tokens, check_proof, check_replay, sign
 from relay.config import ConfigError, Settings
-from relay.crypto import CODE_ALPHABET, Passwords, Sealer, SealError, new_pairing_code
+from relay.crypto import CODE_ALPHABET, Passwords, Sealer, SealError, new_code
 
 SECRET = "s" * 40
 NOW = datetime.now(UTC)
@@ -109,7 +109,7 @@ def test_secrets_open_only_with_their_master_key() -> None:
 
 
 def test_pairing_codes_are_readable_and_compared_in_one_form() -> None:
-    code = new_pairing_code()
+    code = new_code()
     assert len(code) == 8
     assert set(code) <= set(CODE_ALPHABET)
     assert not set("0O1IL") & set(CODE_ALPHABET)

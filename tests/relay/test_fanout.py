@@ -124,19 +124,29 @@ def test_the_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert metrics.value("wimz_relay_dropped_total", 'reason="events_full"') == 2
 
 
-@pytest.mark.parametrize("url", ["real", NOWHERE])
-def test_limits_count_with_and_without_redis(redis_url: str, url: str) -> None:
-    limits = Limits(connect(redis_url if url == "real" else url))
+def test_attempts_are_limited_per_subject_until_forgiven(redis_url: str) -> None:
+    limits = Limits(connect(redis_url))
     limit = Limit("test", 2, 60)
     for _ in range(2):
-        limits.check(limit, "a")
-        limits.spend(limit, "a")
+        limits.take(limit, "a")
     with pytest.raises(ContractError) as refused:
-        limits.check(limit, "a")
+        limits.take(limit, "a")
     assert refused.value.retry_after_s == pytest.approx(60, abs=10)
-    limits.check(limit, "b")
+    limits.take(limit, "b")
     limits.forgive(limit, "a")
-    limits.check(limit, "a")
+    limits.take(limit, "a")
+
+
+def test_attempts_that_cannot_be_counted_are_refused() -> None:
+    limits = Limits(connect(NOWHERE))
+    with pytest.raises(ContractError, match="UNAVAILABLE"):
+        limits.take(Limit("test", 2, 60), "a")
+    limits.give_back(Limit("test", 2, 60), "a")
+
+
+@pytest.mark.parametrize("url", ["real", NOWHERE])
+def test_signatures_are_remembered_with_and_without_redis(redis_url: str, url: str) -> None:
+    limits = Limits(connect(redis_url if url == "real" else url))
     assert limits.first_seen_age_s("signature", 60) == 0.0
     assert 0.0 <= limits.first_seen_age_s("signature", 60) < 10
 

@@ -36,7 +36,7 @@ class Worker:
     def to_session(self, session_id: str, device_id: str, payload: bytes) -> None:
         self.results.append((session_id, device_id))
 
-    def to_user(self, worker: str, user_id: str, device_id: str, payload: bytes) -> None:
+    def to_user(self, worker: str, user_id: str, device_id: str, payload: bytes, seq: int | None = None) -> None:
         self.told.append((worker, user_id))
 
 

@@ -219,4 +219,4 @@ def test_making_messages() -> None:
     }
     assert json.loads(refusal(error, "treat", 0))["id"] == 0
     assert json.loads(refusal(error, "treat", None))["type"] == "error"
-    assert json.loads(device_status("r1", False, NOW))["data"] == {"device_id": "r1", "is_online": False}
+    assert json.loads(device_status("r1", False, NOW, "viewer"))["data"] == {"device_id": "r1", "is_online": False}

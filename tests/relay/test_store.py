@@ -112,8 +112,8 @@ def test_a_code_pairs_once_and_only_a_robot_without_an_owner(database_url: str, 
     assert store.pair(user_id, second.lower()) == device_id
     assert store.pair(user_id, second) is None
     assert store.new_pairing_code(device_id) is None
-    assert not store.unpair("u_nobody", device_id)
-    assert store.unpair(user_id, device_id)
+    assert store.unpair("u_nobody", device_id) is None
+    assert store.unpair(user_id, device_id) == {user_id}
     assert store.members_of(device_id) == {}
 
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_stored_is_refused(database_url: str, store: Store) -> No
 
 
 def test_a_database_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.store.POOL_WAIT_S", 0.3)
+    monkeypatch.setattr("relay.database.POOL_WAIT_S", 0.3)
     nowhere = Store("postgresql://wimz@127.0.0.1:1/none", Sealer(MASTER_KEY))
     nowhere.open()
     with pytest.raises(ContractError, match="UNAVAILABLE"):

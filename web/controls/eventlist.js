@@ -32,6 +32,8 @@ export function eventList() {
   return {
     element: list,
     add,
+    misses: (event) => log.misses(event),
+    complete: (seq) => log.complete(seq),
     get lastSeq() {
       return log.lastSeq;
     },

@@ -8,7 +8,7 @@ import { sentence } from "../format.js";
  * `known(values)` takes readings, `named(device)` the robot's entry in the list, `onRefused(notice)` is called when
  * the sign-in no longer holds.
  */
-export function feed({ lan, deviceId, link, log, known, named, onRefused }) {
+export function feed({ lan, deviceId, socket, link, log, known, named, onRefused }) {
   const guarded = async (action, complain) => {
     try {
       await action();
@@ -23,12 +23,29 @@ export function feed({ lan, deviceId, link, log, known, named, onRefused }) {
     const read = async () => known(lan ? await telemetry() : ((await link.request("get_status")) ?? {}));
     guarded(read, (words) => console.info("No readings:", words));
   };
+  let asked = false; // for what was missed; its pages come over the socket
   const missed = () => {
-    if (lan) return;
+    if (lan || asked) return;
+    if (log.lastSeq !== null) {
+      asked = socket.send({ type: "catch_up", device_id: deviceId, after: log.lastSeq });
+      return;
+    }
     const fetchEvents = async () => {
-      for (const event of await history(deviceId, log.lastSeq)) log.add(event, true);
+      const events = await history(deviceId);
+      for (const event of events) log.add(event, true);
+      if (events.length === 0) log.complete(0);
     };
     guarded(fetchEvents, (words) => toast(`Earlier events: ${words}`, "warning"));
+  };
+  /** A page of what was missed. */
+  const page = ({ events, next_after: nextAfter, more }) => {
+    for (const event of events) log.add(event, true);
+    log.complete(nextAfter);
+    asked = more;
+  };
+  /** The socket is gone, or the server gave up: ask again when there is a way. */
+  const giveUp = () => {
+    asked = false;
   };
   const introduce = () => {
     if (lan) return;
@@ -43,5 +60,5 @@ export function feed({ lan, deviceId, link, log, known, named, onRefused }) {
     };
     guarded(find, (words) => console.info("No name for the robot:", words));
   };
-  return { readings, missed, introduce };
+  return { readings, missed, page, giveUp, introduce };
 }

@@ -15,6 +15,7 @@ import { RobotLink } from "../link.js";
 import { VideoSession } from "../session.js";
 import { feed } from "./feed.js";
 import { layout } from "./layout.js";
+import { openSharing } from "./sharing.js";
 
 const TELEMETRY_EVERY_MS = 10_000;
 const GENTLE = 0.5; // of full speed, for small rooms and first drives
@@ -33,7 +34,7 @@ function driving(link, root, onRefusal) {
       else link.motion("motor", speeds);
     },
     zero: () => link.zero(),
-    blocked: () => stops.latched !== "off" || link.path === "none",
+    blocked: () => stops.latched !== "off" || link.path === "none" || root.dataset.role === "viewer",
   });
   const stick = joystick(driver);
   const stops = stopBar(link, {
@@ -87,7 +88,7 @@ function pathWords(link, lan) {
 export function robotView({ socket, deviceId, onRefused }) {
   const lan = deviceId === null;
   const link = new RobotLink({ socket, deviceId });
-  const root = h("div", { id: "robot", class: "page robot", "data-video": "off", "data-estop": "off" });
+  const root = h("div", { id: "robot", class: "page robot", "data-video": "off", "data-estop": "off", "data-role": lan ? "owner" : "unknown" });
   const complaint = (error) => {
     if (error.code === "EMERGENCY_STOPPED") stops.learn();
     else toast(sentence(error), "warning");
@@ -114,6 +115,18 @@ export function robotView({ socket, deviceId, onRefused }) {
   };
   link.addEventListener("path", showPath);
 
+  let device = null; // its entry in the list
+  const setRole = (role = "owner") => {
+    root.dataset.role = role;
+    if (role === "viewer") stick.letGo();
+  };
+  const settings = h("button", { id: "share", type: "button", class: "quiet", hidden: true }, "Share");
+  settings.addEventListener("click", () => {
+    const onGone = () => {
+      location.hash = "#/";
+    };
+    openSharing({ device, onChange: named, onGone });
+  });
   let told = false; // the socket's word on presence is newer than the list's
   const reachable = (online) => {
     const before = link.reachable;
@@ -123,19 +136,27 @@ export function robotView({ socket, deviceId, onRefused }) {
   };
   const presenceTold = (message) => {
     const online = message.data.is_online;
+    if (message.role !== undefined && message.role !== root.dataset.role) {
+      setRole(message.role);
+      news.introduce();
+    }
     if (told && online !== link.reachable) log.add(message); // only a change is news
     told = true;
     reachable(online);
   };
-  const named = (device) => {
+  const named = (found) => {
+    device = found;
+    settings.hidden = false;
+    setRole(device.role);
     name.textContent = device.name;
     if (!told) reachable(device.is_online);
   };
-  const news = feed({ lan, deviceId, link, log, known, named, onRefused });
+  const news = feed({ lan, deviceId, socket, link, log, known, named, onRefused });
 
   const event = (message) => {
     const { event: kind, data = {} } = message;
     if (kind === "device_status") presenceTold(message);
+    else if (log.misses(message)) news.missed();
     else log.add(message);
     if (kind === "status") known(data);
     if (kind === "mode" || kind === "mission") missions.refresh();
@@ -150,6 +171,14 @@ export function robotView({ socket, deviceId, onRefused }) {
     }
     const about = message.device_id ?? message.data?.device_id ?? deviceId;
     if (!lan && about !== deviceId) return;
+    if (message.type === "caught_up") {
+      news.page(message);
+      return;
+    }
+    if (message.type === "error" && message.device_id === deviceId && message.command === undefined) {
+      news.giveUp();
+      if (message.code === "NOT_AUTHORIZED") news.introduce(); // it leaves, where the robot is not ours any more
+    }
     if (message.event !== undefined) event(message);
     else if (message.type === "battery") {
       known({ battery: message.level, temperature: message.temperature, is_charging: message.charging });
@@ -167,6 +196,7 @@ export function robotView({ socket, deviceId, onRefused }) {
     missions.refresh();
   };
   const onLost = () => {
+    news.giveUp();
     showPath();
     session.wayLost();
   };
@@ -182,7 +212,7 @@ export function robotView({ socket, deviceId, onRefused }) {
   const timer = setInterval(news.readings, TELEMETRY_EVERY_MS);
 
   const parts = { stops: stops.element, treat: treat.element, lights: ledPanel(link), missions: missions.element, events: log.element };
-  const shown = { lan, name, presence, video, stateLine, watch, gentle, stick: stick.element, camera: cameraPad(link) };
+  const shown = { lan, name, presence, settings, video, stateLine, watch, gentle, stick: stick.element, camera: cameraPad(link) };
   root.append(...layout({ ...shown, ...parts, readings: info.element }));
   showPath();
   news.introduce();

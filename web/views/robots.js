@@ -1,10 +1,22 @@
 // The robots of this account, with their state as it changes, and pairing a new one.
 
-import { pair, robots } from "../api.js";
+import { join, pair, robots } from "../api.js";
 import { field, h, icon, toast } from "../dom.js";
 import { sentence } from "../format.js";
 
-const UNKNOWN_CODE = "This code is not known. It may be old: ask the robot for a new one.";
+const UNKNOWN_CODE = "This code is not known. It may be old: ask the robot, or whoever shares it, for a new one.";
+
+/** One place for both codes: the one that a robot shows, and the one that somebody shares a robot by. */
+async function useCode(code) {
+  try {
+    await pair(code);
+    return "Paired. Say hello to your robot.";
+  } catch (error) {
+    if (error.code !== "NOT_FOUND") throw error;
+  }
+  await join(code);
+  return "Joined. The robot is shared with you.";
+}
 const ROLES = { driver: "shared with you", viewer: "shared with you, watch only" };
 
 export function robotsView({ socket, onSignOut, onRefused }) {
@@ -70,8 +82,8 @@ export function robotsView({ socket, onSignOut, onRefused }) {
   const form = h(
     "form",
     { class: "card form pair" },
-    h("h2", {}, "Pair a robot"),
-    h("div", { class: "row" }, field("Code on the robot", code), submit),
+    h("h2", {}, "Pair or join a robot"),
+    h("div", { class: "row" }, field("Code on the robot, or from its owner", code), submit),
     problem,
   );
   form.addEventListener("submit", async (event) => {
@@ -79,9 +91,8 @@ export function robotsView({ socket, onSignOut, onRefused }) {
     problem.textContent = "";
     submit.disabled = true;
     try {
-      await pair(code.value.replaceAll(/\s/g, "").toUpperCase());
+      toast(await useCode(code.value.replaceAll(/\s/g, "").toUpperCase()));
       code.value = "";
-      toast("Paired. Say hello to your robot.");
       await load();
     } catch (error) {
       problem.textContent = error.code === "NOT_FOUND" ? UNKNOWN_CODE : sentence(error);
@@ -91,11 +102,13 @@ export function robotsView({ socket, onSignOut, onRefused }) {
   });
 
   const heard = ({ detail: message }) => {
+    if (message.type === "error" && message.code === "NOT_AUTHORIZED") load(); // a robot is not ours any more
     if (message.event !== "device_status") return;
     const { device_id: id, is_online: isOnline } = message.data;
     online.set(id, isOnline);
     if (devices === null) return;
-    if (devices.some((device) => device.device_id === id)) show();
+    const listed = devices.find((device) => device.device_id === id);
+    if (listed && (message.role === undefined || message.role === listed.role)) show();
     else load();
   };
   const back = () => {
@@ -112,6 +125,7 @@ export function robotsView({ socket, onSignOut, onRefused }) {
     { class: "bar" },
     h("img", { src: "icon.svg", alt: "", width: 34, height: 34 }),
     h("h1", {}, "Your robots"),
+    h("a", { id: "account-link", class: "text-link", href: "#/account" }, "Account"),
     h("button", { id: "sign-out", type: "button", class: "text", on: { click: onSignOut } }, "Sign out"),
   );
   const remove = () => {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import pytest
 from msgspec import Struct
@@ -13,6 +13,7 @@ from msgspec import Struct
 from bus.base import Latest
 from bus.memory import MemoryHub
 from bus.messages import AudioState, Fault
+from bus.promise import Promise
 from bus.topics import AUDIO_STATE, COMMAND_TOPICS, FAULTS
 from contract.commands import Audio, Nothing, Volume
 from contract.errors import ContractError
@@ -120,7 +121,7 @@ class Robot:
     def _beside(self, call: Callable[[], None]) -> None:
         call()
 
-    def ask(self, command: str, body: Struct | None = None) -> Future[Any]:
+    def ask(self, command: str, body: Struct | None = None) -> Promise:
         future = self.monitor.request(COMMAND_TOPICS[command], body or Nothing())
         self.hub.run()
         return future
@@ -141,7 +142,7 @@ class Robot:
         return answer
 
 
-def code_of(future: Future[Any]) -> str:
+def code_of(future: Promise) -> str:
     error = future.exception(0)
     assert isinstance(error, ContractError)
     assert len(error.message) > 20

@@ -33,6 +33,13 @@ def test_a_still_box_is_a_posture_by_its_shape(width: float, height: float, beha
     assert 0.5 <= track.confidence <= MAX_POSTURE
 
 
+def test_a_dog_that_was_never_seen_standing_need_not_overcome_that() -> None:
+    _, told = play(lambda at: (0.3, 0.4, 0.2, 0.2), 1.0)
+    assert told == ["sitting"]
+    _, told = play(lambda at: (0.3, 0.4, 0.2 if at > 0.5 else 0.25, 0.2), 3.0)
+    assert told == ["standing"]
+
+
 def test_the_pictures_shape_counts() -> None:
     track = BehaviorTrack(16 / 9, 0.0)
     track.on_seen(0.0, (0.3, 0.3, 0.3, 0.3), None)  # 16 : 9 on the screen

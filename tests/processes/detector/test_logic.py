@@ -58,8 +58,8 @@ def test_with_no_dog_it_looks_at_the_whole_and_at_every_square_in_turn() -> None
         region = gaze.next(look / 5)
         seen.append(region)
         gaze.on_look(look / 5, region, [])
-    assert seen[::2] == [WHOLE] * (len(seen) // 2)
-    assert set(seen[1::2]) == set(squares(ASPECT))
+    assert seen[2::3] == [WHOLE] * (len(seen) // 3)
+    assert set(seen) == {WHOLE, *squares(ASPECT)}
 
 
 def test_a_dog_in_the_whole_picture_is_all_it_looks_at_until_it_is_gone() -> None:
@@ -80,6 +80,28 @@ def test_a_far_dog_is_looked_at_from_near_and_the_whole_is_not_forgotten() -> No
             gaze.on_look(look / 5, seen[-1], [dog])
     assert set(seen) == {WHOLE, around(dog.box, ASPECT)}
     assert seen.count(WHOLE) == 3
+
+
+def test_what_is_in_doubt_is_looked_at_from_near_once() -> None:
+    gaze, doubtful = Gaze(0.3, ASPECT), Found((0.5, 0.55, 0.05, 0.1), 0.16)
+    gaze.on_look(0.0, gaze.next(0.0), [doubtful, Found((0.1, 0.1, 0.1, 0.1), 0.15)])
+    near = gaze.next(0.2)
+    assert near == around(doubtful.box, ASPECT)
+    gaze.on_look(0.2, near, [doubtful])
+    assert gaze.next(0.4) in (WHOLE, *squares(ASPECT))
+
+
+def test_what_is_cut_by_the_edge_of_a_square_is_worth_a_closer_look() -> None:
+    gaze, square = Gaze(0.3, ASPECT), squares(ASPECT)[1]
+    part = Found((square.x, square.y + 0.1, 0.1, 0.1), 0.9)
+    gaze.on_look(0.0, square, [part])
+    assert gaze.next(0.2) == around(part.box, ASPECT)
+
+
+def test_what_leaves_no_doubt_costs_no_look() -> None:
+    gaze = Gaze(0.3, ASPECT)
+    gaze.on_look(0.0, gaze.next(0.0), [Found((0.5, 0.55, 0.05, 0.1), 0.14)])
+    assert gaze.next(0.2) in (WHOLE, *squares(ASPECT))
 
 
 def test_what_is_cut_by_the_edge_of_a_square_is_not_taken_for_a_dog() -> None:

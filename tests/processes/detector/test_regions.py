@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processes.detector.regions import WHOLE, Region, around, squares
+from processes.detector.regions import WHOLE, Region, around, pyramid, squares
 
 part = st.floats(0.0, 1.0)
 
@@ -20,6 +20,27 @@ def test_squares_are_square_inside_and_leave_no_gap_from_side_to_side(aspect: fl
             assert region.y + region.height <= 1
         for x in np.linspace(0, 1, 50):
             assert any(region.x - 1e-9 <= x <= region.x + region.width + 1e-9 for region in regions)
+
+
+@pytest.mark.parametrize("aspect", [16 / 9, 4 / 3, 1.0, 0.5, 3.0])
+def test_a_pyramid_shows_every_small_thing_whole_in_a_square_of_each_size(aspect: float) -> None:
+    for side in {region.height for region in pyramid(aspect)}:
+        regions = [region for region in pyramid(aspect) if region.height == side]
+        size = 0.45 * side
+        for x in np.linspace(0, 1 - min(1.0, size / aspect), 20):
+            for y in np.linspace(0, 1 - size, 20):
+                box = (float(x), float(y), min(1.0, size / aspect), size)
+                assert any(_holds(region, box) for region in regions), (side, box)
+
+
+def _holds(region: Region, box: tuple[float, float, float, float]) -> bool:
+    x, y, width, height = box
+    return (
+        region.x - 1e-9 <= x
+        and region.y - 1e-9 <= y
+        and x + width <= region.x + region.width + 1e-9
+        and y + height <= region.y + region.height + 1e-9
+    )
 
 
 @given(x=part, y=part, width=part, height=part, aspect=st.floats(0.4, 3.0))

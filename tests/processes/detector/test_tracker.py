@@ -34,6 +34,13 @@ def test_a_weak_box_begins_no_dog_but_keeps_one() -> None:
         assert len(dogs.on_look(look / 5, [Found(HERE, 0.22)])) == 1
 
 
+def test_a_dog_that_was_seen_once_has_to_be_seen_again_as_surely() -> None:
+    dogs = tracker()
+    dogs.on_look(0.0, [Found(HERE, 0.5)])
+    assert dogs.on_look(0.2, [Found(HERE, 0.25)]) == []
+    assert len(dogs.on_look(0.4, [Found(HERE, 0.31)])) == 1
+
+
 def test_a_dog_that_is_not_seen_for_a_moment_stays_and_then_is_gone() -> None:
     dogs = tracker()
     dogs.on_look(0.0, [Found(HERE, 0.6)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from msgspec import Struct
 from bus.base import Latest
 from bus.memory import MemoryHub
 from bus.messages import Fault
+from bus.promise import Promise
 from bus.topics import COMMAND_TOPICS, DISPENSER_STATE, EVENTS, FAULTS
 from contract.commands import Dispensed, Led, Nothing, Refill, Refilled
 from contract.errors import ContractError
@@ -175,7 +175,7 @@ class Robot:
             self.ticks_us += 1_000_000
             self.on_break(self.ticks_us)
 
-    def begin(self, command: str, body: Struct | None = None, id_: str | None = None) -> Future[Any]:
+    def begin(self, command: str, body: Struct | None = None, id_: str | None = None) -> Promise:
         future = self.app.request(COMMAND_TOPICS[command], body or Nothing(), id=id_)
         self.hub.run()
         return future

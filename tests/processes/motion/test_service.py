@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +181,7 @@ class Robot:
         return self.drive.motors.duty
 
     def ask(self, command: str, body: Struct | None = None, origin: Origin | None = APP) -> Any:
-        future: Future[Any] = self.app.request(COMMAND_TOPICS[command], body or Nothing(), origin=origin)
+        future = self.app.request(COMMAND_TOPICS[command], body or Nothing(), origin=origin)
         self.hub.run()
         return future.result(0)
 

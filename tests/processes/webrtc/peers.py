@@ -95,7 +95,7 @@ class Robot:
 
     async def ask(self, frame: dict[str, Any], origin: Origin = APP) -> Any:
         """Send a signalling frame; raises what the robot refuses it with."""
-        return await asyncio.wrap_future(self.app.request(SIGNAL, Signal(frame, origin)))
+        return await asyncio.to_thread(self.app.request(SIGNAL, Signal(frame, origin)).result)
 
     def frames_to(self, session: str, type_: str) -> list[dict[str, Any]]:
         frames = [signal.frame for signal in self.signals]

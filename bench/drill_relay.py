@@ -26,6 +26,7 @@ BACK_AIM_S = 5.0
 HEAL_AIM_S = 15.0
 GROWTH_AIM_MB = 64.0
 PATIENCE_S = 60.0
+HEALING_S = 8.0
 
 
 class Crowd:
@@ -118,7 +119,8 @@ def drills(site: Site, crowd: Crowd, pause_s: float) -> list[Row]:
     first.cut()
     back("a host is cut off", BACK_AIM_S)
     first.heal()
-    crowd.wait_for_all("the host is there again")
+    time.sleep(HEALING_S)  # until its workers have found out that Redis and PostgreSQL are there again
+    site.until(site.ready, "the host is there again", PATIENCE_S)
     second.kill()
     back("a host is killed", BACK_AIM_S)
     second.start()

@@ -24,7 +24,7 @@ from relay.auth import sign
 
 SECRET = os.environ["JWT_SECRET"]
 robots: dict[str, WebSocket] = {}
-bus: redis.asyncio.Redis = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"])
+bus: redis.asyncio.Redis = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], max_connections=1000)
 pubsub = bus.pubsub()
 database = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
 

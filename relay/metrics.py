@@ -22,7 +22,7 @@ HELP: Mapping[str, tuple[str, str]] = {
     "wimz_relay_fanout_sent_total": ("counter", "Envelopes published to other workers."),
     "wimz_relay_fanout_received_total": ("counter", "Envelopes received from other workers."),
     "wimz_relay_failures_total": ("counter", "Unexpected errors, by place."),
-    "wimz_relay_postgres_up": ("gauge", "1 while the last use of PostgreSQL worked."),
+    "wimz_relay_postgres_up": ("gauge", "1 while the last use of PostgreSQL worked; looked at every two seconds."),
     "wimz_relay_turn_seconds": ("histogram", "From a message's arrival to the write of what became of it."),
     "wimz_relay_lag_seconds": ("histogram", "How late the hub came to what was due, looked at once a second."),
     "wimz_relay_publish_seconds": ("histogram", "From handing a batch to Redis to its answer."),

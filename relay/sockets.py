@@ -101,10 +101,11 @@ def _let_app_in(relay: Services, connection: Connection, token: str | None) -> N
     if not token:
         raise _no_credentials()
     with _turn(relay):
-        _let_app_in_now(relay, connection, token)
+        session = _app_session(relay, connection, token)
+    connection.resume(session)
 
 
-def _let_app_in_now(relay: Services, connection: Connection, token: str) -> None:
+def _app_session(relay: Services, connection: Connection, token: str) -> AppSession:
     claims = relay.tokens.verify(token)
     sender = AppSender(relay.node.session_id(), claims.user_id, {})
     session = AppSession(relay.node, connection, sender, claims.expires_at, claims.token_version)
@@ -114,7 +115,7 @@ def _let_app_in_now(relay: Services, connection: Connection, token: str) -> None
         return relay.store.roles_of(claims.user_id)
 
     relay.node.add_app(session, roles)
-    connection.resume(session)
+    return session
 
 
 def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *, tell: bool = False) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BEAT_S = 2.0
 RESYNC_S = 5.0
+NOTE_S = 2.0
 LOOK_AGAIN_S = 60.0
 """How often roles are read anew although news of each change is sent; every `RESYNC_S` while Redis is away."""
 LOOK_AGAIN_AT_ONCE = 500
@@ -40,11 +41,12 @@ class Upkeep:
         self._node = node
         self._resyncing = BoundedSemaphore(1)
         self._greenlets: list[gevent.Greenlet] = []
+        self._postgres_up = 0.0
 
     def start(self) -> None:
-        self._greenlets = [
-            gevent.spawn(loop) for loop in (self._sweep_loop, self._beat_loop, self._look_again_loop, self._expire_loop)
-        ]
+        self._node.metrics.gauge("wimz_relay_postgres_up", lambda: self._postgres_up)
+        loops = (self._sweep_loop, self._beat_loop, self._note_loop, self._look_again_loop, self._expire_loop)
+        self._greenlets = [gevent.spawn(loop) for loop in loops]
 
     def stop(self) -> None:
         gevent.killall(self._greenlets, block=False)
@@ -139,11 +141,25 @@ class Upkeep:
         last_resync_s = time.monotonic()
         while True:
             self._node.guarded(self._beat)
-            self._node.guarded(self._node.last_seen.write)
             if time.monotonic() - last_resync_s >= RESYNC_S and self._node.fanout.up:
                 last_resync_s = time.monotonic()
                 self._node.guarded(self.resync)
             gevent.sleep(BEAT_S)
+
+    def _note_loop(self) -> None:
+        """Apart from the beat, which must not wait for PostgreSQL."""
+        while True:
+            gevent.sleep(NOTE_S)
+            self._node.guarded(self._note_robots)
+
+    def _note_robots(self) -> None:
+        up = 0.0
+        try:
+            self._node.store.ping()
+            self._node.last_seen.write()
+            up = 1.0
+        finally:
+            self._postgres_up = up
 
     def _beat(self) -> None:
         node = self._node

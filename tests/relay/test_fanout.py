@@ -159,3 +159,15 @@ def test_metrics_are_prometheus_text() -> None:
     assert "# TYPE wimz_relay_dropped_total counter\n" in text
     assert 'wimz_relay_dropped_total{worker="w2",reason="stale"} 2\n' in text
     assert 'wimz_relay_redis_up{worker="w1"} 1\n' in text
+
+
+def test_a_histogram_is_cumulative_as_prometheus_has_it() -> None:
+    metrics = Metrics()
+    for seconds in (0.0004, 0.003, 0.003, 9.0):
+        metrics.histogram("wimz_relay_turn_seconds").observe(seconds)
+    text = render({"w": metrics.samples()})
+    assert "# TYPE wimz_relay_turn_seconds histogram\n" in text
+    assert 'wimz_relay_turn_seconds_bucket{worker="w",le="0.0005"} 1\n' in text
+    assert 'wimz_relay_turn_seconds_bucket{worker="w",le="0.005"} 3\n' in text
+    assert 'wimz_relay_turn_seconds_bucket{worker="w",le="+Inf"} 4\n' in text
+    assert 'wimz_relay_turn_seconds_count{worker="w"} 4\n' in text

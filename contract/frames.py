@@ -253,9 +253,10 @@ class UserDisconnected(Frame, frozen=True, kw_only=True, omit_defaults=True, tag
 
 
 class AccessChanged(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="access_changed"):
-    """Relay → robot: an account's role is another, or it has signed out everywhere. Its video sessions end.
+    """Relay → robot: an account's role is another; None: it has none, or has signed out everywhere.
 
-    The relay ends those it knows too; this reaches sessions whose app or worker has gone.
+    What it has open in any other role ends, video too. The relay ends what it knows itself; this reaches sessions whose
+    app or worker has gone.
     """
 
     user_id: Identifier

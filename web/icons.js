@@ -23,5 +23,6 @@ export const ICONS = {
   eye: [LINE, [path("M2.5 12S6 5.8 12 5.8 21.5 12 21.5 12 18 18.2 12 18.2 2.5 12 2.5 12z"), circle(12, 12, 2.8)]],
   link: [LINE, [circle(12, 12, 2.5), path("M7 17a7 7 0 0 1 0-10M17 7a7 7 0 0 1 0 10")]],
   flag: [LINE, [path("M6 21V4h11l-2 4 2 4H6")]],
+  people: [LINE, [circle(9, 8.5, 3.2), path("M3 19.5a6 6 0 0 1 12 0M15.5 5.6a3.2 3.2 0 0 1 0 5.8M17.5 14.2a6 6 0 0 1 3.5 5.3")]],
   chevron: [LINE, [path("M9 5l7 7-7 7")]],
 };

@@ -238,9 +238,9 @@ class CloudlinkService:
         self._end_video(frame, origin)
 
     def _on_access(self, frame: frames.AccessChanged) -> None:
-        """What an account had open ends: it begins anew in its role of now, if it has one."""
-        self._sessions.end_user(frame.user_id)
-        for origin in self._sessions.unwatch_user(frame.user_id):
+        """What an account had open in another role ends: it begins anew in its role of now, if it has one."""
+        self._sessions.end_user(frame.user_id, frame.role)
+        for origin in self._sessions.unwatch_user(frame.user_id, frame.role):
             close = frames.WebrtcClose(session_id=origin.session, reason="Your role has changed.")
             self._send(close)
             self._end_video(close, origin)

@@ -42,8 +42,9 @@ class Sessions:
         """The app's socket is gone: what it drove stops at once."""
         self._close([key] if key in self._sessions else [])
 
-    def end_user(self, user_id: str) -> None:
-        self._close([key for key, session in self._sessions.items() if session.origin.user_id == user_id])
+    def end_user(self, user_id: str, role: Role | None = None) -> None:
+        """End what an account has, except what it has in this role."""
+        self._close([key for key, session in self._sessions.items() if _of(session, user_id, role)])
 
     def end_all(self) -> None:
         """The link is lost, and with it everybody behind it."""
@@ -72,11 +73,15 @@ class Sessions:
         self._watchers.clear()
         return watched
 
-    def unwatch_user(self, user_id: str) -> list[Origin]:
-        """Forget an account's video sessions; returns who watched."""
-        ended = [key for key, session in self._watchers.items() if session.origin.user_id == user_id]
+    def unwatch_user(self, user_id: str, role: Role | None = None) -> list[Origin]:
+        """Forget an account's video sessions, except those in this role; returns who watched."""
+        ended = [key for key, session in self._watchers.items() if _of(session, user_id, role)]
         return [self._watchers.pop(key).origin for key in ended]
 
     def _close(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._sessions.pop(key).close()
+
+
+def _of(session: Session, user_id: str, but_as: Role | None) -> bool:
+    return session.origin.user_id == user_id and (but_as is None or session.origin.role != but_as)

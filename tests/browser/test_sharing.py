@@ -134,15 +134,15 @@ def test_what_was_missed_is_caught_up_when_the_line_is_back(house: RelayServer, 
             opened.get("event_ack", ids=[f"e{number}"])
 
     treats(range(3))
-    expect(page.locator("#events li[data-event=treat]")).to_have_count(3)
+    expect(page.locator("#events li[data-event=treat]")).to_have_count(3, timeout=20_000)
     page.context.set_offline(True)
     page.evaluate("dispatchEvent(new Event('online'))")
     page.wait_for_selector('#robot[data-online="no"]')
     treats(range(3, 123))
     page.context.set_offline(False)
-    expect(page.locator("#events li[data-event=treat]")).to_have_count(123)
+    expect(page.locator("#events li[data-event=treat]")).to_have_count(123, timeout=20_000)
     treats(range(123, 125))
-    expect(page.locator("#events li[data-event=treat]")).to_have_count(125)
+    expect(page.locator("#events li[data-event=treat]")).to_have_count(125, timeout=20_000)
     expect(page.locator("#events li").first).to_contain_text("875 left")
 
 

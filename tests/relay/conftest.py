@@ -186,11 +186,11 @@ class RelayServer:
     def pid_of(self, socket_: Socket) -> int:
         """The worker that has this connection's other end."""
         ours = socket_.connection.socket.getsockname()
-        wanted = f"0100007F:{ours[1]:04X}"
+        wanted = [f"0100007F:{self.port:04X}", f"0100007F:{ours[1]:04X}"]  # our port may go to other servers as well
         inode = next(
             line.split()[9]
             for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-            if line.split()[2] == wanted and line.split()[3] == "01"
+            if line.split()[1:4] == [*wanted, "01"]
         )
         for pid in self.worker_pids():
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():

@@ -88,3 +88,25 @@ def test_a_command_that_redis_holds_up_is_refused_and_never_carried_out_late(
     _ask_until_done(far, robot)
     assert "held" not in [message.get("id") for message in robot.seen]
     assert len([message for message in far.seen if message.get("id") == "held"]) == 1
+
+
+def test_a_role_taken_away_while_redis_is_away_ends_all_the_same(frail: Any, valkey: EmbeddedValkey) -> None:
+    owner, friend, distant = frail.account(), frail.account(), frail.account()
+    robot = frail.robot(owner)
+    for member in (friend, distant):
+        frail.share(owner, robot, member, "driver")
+    opened = frail.device(robot)
+    near = frail.on_worker(frail.pid_of(opened), lambda: frail.app(friend))
+    far = frail.on_worker(frail.pid_of(opened), lambda: frail.app(distant), other=True)
+    near.get("device_status", online=True)
+    valkey.stop()
+    try:
+        frail.execute("DELETE FROM members WHERE device_id = %s", robot.device_id)
+        for app in (near, far):
+            app.get("error", code="NOT_AUTHORIZED", device_id=robot.device_id)
+        near.send({"command": "led", "pattern": "rainbow", "id": "late", "device_id": robot.device_id})
+        assert near.get("command_result", id="late")["error"]["code"] == "NOT_AUTHORIZED"
+        opened.get("access_changed", user_id=friend.user_id)
+    finally:
+        valkey.start()
+    frail.close_all()

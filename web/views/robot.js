@@ -120,7 +120,7 @@ export function robotView({ socket, deviceId, onRefused }) {
     root.dataset.role = role;
     if (role === "viewer") stick.letGo();
   };
-  const settings = h("button", { id: "share", type: "button", class: "quiet", hidden: true }, "Share");
+  const settings = h("button", { id: "share", type: "button", class: "quiet share", "aria-label": "Sharing and settings", hidden: true }, icon("people"));
   settings.addEventListener("click", () => {
     const onGone = () => {
       location.hash = "#/";

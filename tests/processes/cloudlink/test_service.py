@@ -366,6 +366,19 @@ def test_a_stranger_to_a_video_session_is_no_driver_there(room: Room) -> None:
     assert room.signals[0].origin.role == "viewer"
 
 
+def test_what_an_account_has_in_a_lost_role_ends(room: Room) -> None:
+    room.open()
+    room.motor(0.5)
+    for session_id, user_id, role in (("v1", "u1", "driver"), ("v2", "u1", "viewer"), ("v3", "u2", "driver")):
+        about = {"session_id": session_id, "user_id": user_id, "role": role}
+        room.say({"type": "webrtc_request", "ice_servers": [], **about})
+    room.say({"type": "access_changed", "user_id": "u1", "role": "viewer"})
+    assert [frame["session_id"] for frame in room.got("webrtc_close")] == ["v1"]
+    assert [signal.frame["session_id"] for signal in room.signals if signal.frame["type"] == "webrtc_close"] == ["v1"]
+    room.say({"type": "access_changed", "user_id": "u1"})
+    assert [frame["session_id"] for frame in room.got("webrtc_close")] == ["v1", "v2"]
+
+
 def test_apps_are_told_when_the_robots_video_has_restarted(room: Room) -> None:
     room.open()
     for session_id in ("v1", "v2"):

@@ -29,6 +29,8 @@ import { unlockView } from "./views/unlock.js";
 let view = null;
 let socket = null;
 
+const FRESHEN_EVERY_MS = 600_000; // a page may stay open for longer than a sign-in lasts
+
 function show(next) {
   view?.remove();
   view = next;
@@ -52,8 +54,10 @@ function signOut(notice = "") {
 }
 
 function openSocket() {
-  socket = new Socket({ url: socketUrl("/ws"), authenticate: () => token.get() ?? "" });
-  socket.addEventListener("refused", () => signOut("Please sign in again."));
+  let told = ""; // the token of the last attempt; by now there may be a fresher one
+  socket = new Socket({ url: socketUrl("/ws"), authenticate: () => (told = token.get() ?? "") });
+  const again = () => (token.get() && token.get() !== told ? socket.start() : signOut("Please sign in again."));
+  socket.addEventListener("refused", again);
   socket.start();
 }
 
@@ -119,7 +123,10 @@ async function start(attempt = 0) {
       return;
     }
     serviceWorker();
-    await refreshSignIn().catch((error) => console.info("No fresh sign-in:", error.message)); // the old one may do
+    const freshen = () => refreshSignIn().catch((error) => console.info("No fresh sign-in:", error.message));
+    await freshen(); // where it fails, the old one may do
+    setInterval(freshen, FRESHEN_EVERY_MS);
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && freshen());
     addEventListener("hashchange", () => routeRelay());
     routeRelay();
   } catch (error) {

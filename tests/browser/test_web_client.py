@@ -75,6 +75,19 @@ def test_an_expired_token_leads_to_signing_in_again(page: Page, relay: Any) -> N
     assert page.evaluate("localStorage.getItem('wimz.token')") is None
 
 
+def test_a_page_that_stays_open_fetches_a_fresh_sign_in(page: Page, relay: Any, eventually: Eventually) -> None:
+    fresh = {"token": TOKEN, "expires_in": 3600, "user_id": "u_1"}
+    page.route("**/api/auth/refresh", lambda route: route.fulfill(json=fresh))
+    sign_in(page, relay)
+    expect(page.locator("#robots a")).to_have_count(2)
+    page.evaluate("""() => {
+        const claims = { iat: Date.now() / 1000 - 60, exp: Date.now() / 1000 + 30 };
+        sessionStorage.setItem("wimz.token", `head.${btoa(JSON.stringify(claims))}.signature`);
+        document.dispatchEvent(new Event("visibilitychange"));
+    }""")
+    eventually(lambda: page.evaluate("sessionStorage.getItem('wimz.token')") == TOKEN)
+
+
 def test_watching_shows_moving_video_and_stop_watching_ends_it(page: Page, relay: Any, eventually: Eventually) -> None:
     open_robot(page, relay)
     watch(page)

@@ -15,7 +15,7 @@ ARGS ?=
 # libatomic1 is what the Node.js inside Playwright links to.
 BROWSER := chromium libatomic1
 
-.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz fuzz-relay drill-supervision drill-treats screenshot bench-frames bench-relay drill-relay
+.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz fuzz-relay drill-supervision drill-treats screenshot bench-frames bench-relay drill-relay drill-relay-load
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/fetch_model.py --optional
@@ -79,10 +79,14 @@ bench-detector: $(VENV)/.dev
 bench-relay: $(VENV)/.bench
 	@$(BIN)/python -m bench.relay
 
-# Needs root for its network namespaces. MINUTES=10 for the long watch of memory.
+# Needs root for its network namespaces.
 drill-relay: $(VENV)/.dev
 	@scripts/system-packages.sh nginx iproute2
 	@$(BIN)/python -m bench.drill_relay
+
+# MINUTES=10 for the long watch of memory.
+drill-relay-load: $(VENV)/.dev
+	@$(BIN)/python -m bench.drill_relay_load
 
 screenshot: $(VENV)/.dev
 	@scripts/system-packages.sh $(BROWSER)

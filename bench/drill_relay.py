@@ -1,7 +1,7 @@
 """`make drill-relay`: hosts cut off and killed, Redis and PostgreSQL paused and restarted, under robots and apps.
 
 nginx, Redis and PostgreSQL are one host, two more have two relay workers each (as root: network namespaces). PAIRS (20)
-of robot and app, each with five events and commands a second. PAUSE_S (10). MINUTES (0) of 10 000 idle connections.
+of robot and app, each with five events and commands a second. PAUSE_S (10).
 """
 
 from __future__ import annotations

@@ -96,6 +96,11 @@ class Dialect:
     def event(self, number: int, id: str) -> bytes:
         return masked(event_text(number, id))
 
+    def status(self, number: int, size: int) -> bytes:
+        """An event that is not kept, of about that many bytes."""
+        message = {"event": "status", "device_id": device_of(number), "data": {"note": "x" * (size - 100)}}
+        return masked(json.dumps(message, separators=(",", ":")).encode())
+
 
 class Ours(Dialect):
     """Ours: a robot is told `paired` first."""

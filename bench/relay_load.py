@@ -18,12 +18,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.relay_dialects import DIALECTS, Dialect
+from bench.relay_dialects import DIALECTS, Dialect, masked
 
 PATIENCE_S = 120.0
 QUIET_S = 0.5
 READ_BYTES = 262_144
 RETRY_S = 0.1
+PING_EVERY_S = 60.0
+PING = masked(b'{"type":"ping"}')
+FLOOD_FRAME_BYTES = 8192
+CLOSED_TOO_SLOW = (4008).to_bytes(2, "big")
 
 
 def raise_descriptor_limit() -> None:
@@ -200,6 +204,12 @@ class Crowd:
         client.admitted = False
         client.retry_at_s = time.monotonic() + RETRY_S
         self._retries.append(client)
+
+    def let_go(self, client: Client) -> socket.socket:
+        """Look at this one's socket no more. Returns it."""
+        assert client.sock is not None
+        self._epoll.unregister(client.sock.fileno())
+        return self._by_fd.pop(client.sock.fileno()).sock or client.sock
 
     def close(self) -> None:
         for client in self._by_fd.values():
@@ -423,12 +433,60 @@ def storm(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def flood(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """A robot tells its app, which reads nothing, `mb` in `seconds`. Figures: what was sent, and how that ended."""
+    (app,), (robot,) = pairs(1, job["app_port"], job["robot_port"], job["first"])
+    crowd = Crowd(dialect, lambda client, data: None)
+    crowd.open_all([robot, app], 2)
+    crowd.settle()
+    deaf = crowd.let_go(app)
+    frame = dialect.status(robot.number, FLOOD_FRAME_BYTES)
+    count = int(job["mb"] * 1e6 / len(frame))
+    began_s = time.monotonic()
+    for index in range(count):
+        crowd.write(robot, frame)
+        crowd.turn(max(0.0, began_s + job["seconds"] * index / count - time.monotonic()))
+    crowd.settle()
+    heard = 0
+    with deaf:
+        deaf.settimeout(PATIENCE_S)
+        last = b""
+        with contextlib.suppress(OSError):
+            while chunk := deaf.recv(READ_BYTES):
+                heard += len(chunk)
+                last = (last + chunk)[-200:]
+    crowd.close()
+    return {"sent_mb": count * len(frame) / 1e6, "heard_mb": heard / 1e6, "closed_4008": float(CLOSED_TOO_SLOW in last)}
+
+
+def watch(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """Open many, each of which says a ping once a minute, for `seconds`. Figures: what the server's memory grew by."""
+    apps, robots = pairs(job["connections"] // 2, job["app_port"], job["robot_port"])
+    crowd = Crowd(dialect, lambda client, data: None)
+    clients = [client for pair in zip(robots, apps, strict=True) for client in pair]
+    crowd.open_all(clients, job["at_once"])
+    crowd.settle()
+    before_kb = sum(_rss_kb(pid) for pid in job["pids"])
+    began_s, said = time.monotonic(), 0
+    while (passed_s := time.monotonic() - began_s) < job["seconds"]:
+        crowd.turn(0.02)
+        while said < passed_s / PING_EVERY_S * len(clients):
+            crowd.write(clients[said % len(clients)], PING)
+            said += 1
+    crowd.settle()
+    after_kb = sum(_rss_kb(pid) for pid in job["pids"])
+    crowd.close()
+    return {"connections": 2.0 * len(apps), "rss_mb": after_kb / 1024, "growth_mb": (after_kb - before_kb) / 1024}
+
+
 WORK: dict[str, Callable[[Dialect, dict[str, Any]], dict[str, float]]] = {
     "routed": routed,
     "latency": latency,
     "idle": idle,
     "stored": stored,
     "storm": storm,
+    "flood": flood,
+    "watch": watch,
 }
 
 

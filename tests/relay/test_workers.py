@@ -157,7 +157,7 @@ def doomed(make_relay: Callable[..., Any]) -> Any:
     return make_relay()
 
 
-def test_killing_a_worker_has_everybody_back_within_five_seconds(doomed: Any) -> None:
+def test_killing_a_worker_has_everybody_back(doomed: Any) -> None:
     account, robot, opened, app = _apart(doomed)
     began = time.monotonic()
     os.kill(doomed.pid_of(opened), signal.SIGKILL)
@@ -165,7 +165,7 @@ def test_killing_a_worker_has_everybody_back_within_five_seconds(doomed: Any) ->
     back = doomed.on_worker(doomed.pid_of(app), lambda: doomed.device(robot), other=True, close=False)
     while "motor" not in [message.get("command") for message in back.sync()]:
         app.send({"command": "motor", "left": 0.1, "right": 0.1})
-    assert time.monotonic() - began < 20, "generous; about a second on an idle machine"
+    assert time.monotonic() - began < 20, "a liveness limit; how soon is the drill's business"
     os.kill(doomed.pid_of(app), signal.SIGKILL)
     assert app.closed() == 1006
     again = doomed.app(account)

@@ -1,0 +1,88 @@
+"""`make drill-relay-load`: what must not grow, and whom nobody may hold up.
+
+One relay with one worker. An app that reads nothing is told MB (50) by its robot while PAIRS (100) others are measured;
+then CONNECTIONS (10 000) are left alone for MINUTES (1).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench import report
+from bench.relay import RATE_HZ, Server, Site, figures, load
+from bench.relay_load import raise_descriptor_limit
+from bench.report import Row
+
+KIND = "ours"
+SECONDS = 8.0
+MAX_GROWTH_MB = 8.0
+"""Of a worker during the flood, more than the 1 MiB that may wait for one socket and what Python keeps."""
+MAX_P99_RATIO = 2.0
+MAX_P99_MORE_MS = 5.0
+"""The flood's own share of the one core that all clients have shows in the others' figures too."""
+
+
+def flood_rows(site: Site, server: Server, pairs: int, megabytes: float) -> list[Row]:
+    common: dict[str, Any] = {"pairs": pairs, "seconds": SECONDS, "rate": RATE_HZ}
+    alone = figures(load(site, KIND, "latency", server, server, **common))
+    before_mb = site_rss_mb(server)
+    flood = load(site, KIND, "flood", server, server, first=pairs, mb=megabytes, seconds=SECONDS)
+    beside = figures(load(site, KIND, "latency", server, server, **common))
+    flooded = figures(flood)
+    growth_mb = site_rss_mb(server) - before_mb
+    allowed_ms = max(MAX_P99_RATIO * alone["p99_ms"], alone["p99_ms"] + MAX_P99_MORE_MS)
+    return [
+        Row("others, nobody is flooded", alone),
+        Row(
+            "others, during the flood: p99_ms",
+            beside,
+            allowed_ms,
+            beside["p99_ms"] <= allowed_ms and not beside["lost"],
+        ),
+        Row("the flood: closed for being too slow", flooded, 1, flooded["closed_4008"] == 1),
+        Row("the flood: memory", {"growth_mb": growth_mb}, MAX_GROWTH_MB, growth_mb <= MAX_GROWTH_MB),
+    ]
+
+
+def site_rss_mb(server: Server) -> float:
+    """Of all the server's workers."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in server.pids())
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def watch_row(site: Site, server: Server, connections: int, minutes: float) -> Row:
+    watched = figures(
+        load(site, KIND, "watch", server, server, connections=connections, at_once=64, seconds=60 * minutes)
+    )
+    grown = watched["growth_mb"]
+    return Row(f"{connections} connections for {minutes:g} minutes", watched, MAX_GROWTH_MB, grown <= MAX_GROWTH_MB)
+
+
+def main() -> None:
+    raise_descriptor_limit()
+    pairs, megabytes = int(os.environ.get("PAIRS", "100")), float(os.environ.get("MB", "50"))
+    connections, minutes = int(os.environ.get("CONNECTIONS", "10000")), float(os.environ.get("MINUTES", "1"))
+    directory = Path(tempfile.mkdtemp(prefix="wz-"))
+    directory.chmod(0o711)
+    site = Site(directory, max(connections // 2, pairs + 1))
+    try:
+        server = Server(site, KIND)
+        try:
+            rows = [
+                *flood_rows(site, server, pairs, megabytes),
+                watch_row(site, server, connections, minutes),
+            ]
+        finally:
+            server.stop()
+    finally:
+        site.close()
+        shutil.rmtree(directory, ignore_errors=True)
+    report.finish("The relay under a flood and under many connections", rows)
+
+
+if __name__ == "__main__":
+    main()

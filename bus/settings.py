@@ -49,7 +49,7 @@ def section(config: dict[str, Any], name: str, type_: type[T]) -> T:
     """
     value = config.get(name)
     try:
-        refuse_non_finite(value)
+        refuse_non_finite(value, any_names=True)
         return msgspec.convert({} if value is None else value, type_)
     except (msgspec.ValidationError, ValueError) as error:
         what, _, path = str(error).replace("at `key` in `$", "at `$").partition(" - at `$")

@@ -64,21 +64,22 @@ def encode(value: Any) -> bytes:
 _ALWAYS_FINE = frozenset({str, int, bool, type(None), bytes})
 
 
-def refuse_non_finite(value: Any, depth: int = 0) -> None:
+def refuse_non_finite(value: Any, depth: int = 0, *, any_names: bool = False) -> None:
     """Raise ValueError when a NaN or an infinity is anywhere in `value`, when it is nested too deeply, or when it holds
-    what MessagePack or YAML have and JSON has not: dates, extensions, and names of fields that are no text."""
+    what YAML or MessagePack have and JSON has not: dates, extensions, and names that are no text (unless `any_names`).
+    """
     kind = type(value)
     if kind is dict or kind is list or kind is tuple:
         if depth >= MAX_DEPTH:
             raise ValueError(f"The message is nested deeper than {MAX_DEPTH} levels.")
         if kind is dict:
-            for name in value:
+            for name in value if not any_names else ():
                 if type(name) is not str:
                     raise ValueError("Names of fields must be text.")
             value = value.values()
         for item in value:
             if type(item) not in _ALWAYS_FINE:
-                refuse_non_finite(item, depth + 1)
+                refuse_non_finite(item, depth + 1, any_names=any_names)
     elif kind is float:
         if not math.isfinite(value):
             raise ValueError("Numbers must be finite: NaN and infinities are not accepted.")

@@ -36,6 +36,18 @@ PATHS = ["REST", "/ws", "data channel", "relay"]
 LISTENERS = ["/ws", "relay"]
 
 
+def patiently(ask: Callable[[], Any], what: str) -> Any:
+    """The answer; a door that has enough for now is asked again."""
+    answer: list[Any] = []
+
+    def answered() -> bool:
+        answer[:] = [ask()]
+        return bool(answer[0] != "RATE_LIMITED")
+
+    until(answered, PATIENCE_S, f"{what} is not rate limited")
+    return answer[0]
+
+
 class Room(Door):
     """A robot that sees the drawn dog, with missions of its own."""
 
@@ -52,7 +64,7 @@ class Room(Door):
         return {**super().body(command), **self.changes}
 
     def do(self, path: str, command: str, **changes: Any) -> Any:
-        """The data of the answer, or the code of the refusal; a door that has enough for now is asked again."""
+        """The data of the answer, or the code of the refusal."""
 
         def ask() -> Any:
             if path == "REST":
@@ -65,14 +77,7 @@ class Room(Door):
             finally:
                 self.changes = {}
 
-        answer: list[Any] = []
-
-        def answered() -> bool:
-            answer[:] = [ask()]
-            return bool(answer[0] != "RATE_LIMITED")
-
-        until(answered, PATIENCE_S, f"{command} by {path} is not rate limited")
-        return answer[0]
+        return patiently(ask, f"{command} by {path}")
 
     def rest(self, method: str, place: str, body: Any) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.robot.port, timeout=PATIENCE_S)
@@ -86,6 +91,9 @@ class Room(Door):
         assert (reply["success"], answer.status) == (False, STATUS_OF_CODE[reply["error"]["code"]])
         assert reply["error"]["message"]
         return reply["error"]["code"]
+
+    def active(self) -> Any:
+        return patiently(lambda: self.rest("GET", "/missions/active", None), "the active mission")
 
     def mode(self) -> str:
         return str(self.do("REST", "mode_get")["mode"])
@@ -148,7 +156,7 @@ def stopped(room: Room) -> Iterator[None]:
     """By the emergency stop, which missions knows of: what ran has ended."""
     with running(room):
         room.rest("POST", "/motor/emergency", None)
-        until(lambda: room.rest("GET", "/missions/active", None) is None, PATIENCE_S, "the emergency stop is known")
+        until(lambda: room.active() is None, PATIENCE_S, "the emergency stop is known")
         yield
 
 
@@ -201,23 +209,23 @@ def test_what_cannot_be_is_refused_alike(
     room: Room, path: str, situation: Situation, command: str, body: dict[str, Any], code: str
 ) -> None:
     with situation(room):
-        before = room.mode(), room.rest("GET", "/missions/active", None) is None
+        before = room.mode(), room.active() is None
         assert room.do(path, command, **body) == code
-        assert (room.mode(), room.rest("GET", "/missions/active", None) is None) == before
+        assert (room.mode(), room.active() is None) == before
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_mission_is_started_seen_and_stopped(room: Room, path: str) -> None:
     before = room.heard()
     room.do(path, "mission_start", mission_id=LONG)
-    assert room.rest("GET", "/missions/active", None)["id"] == LONG
+    assert room.active()["id"] == LONG
     assert room.do(path, "mission_get", mission_id=LONG)["is_active"]
     assert room.do(path, "mode_get")["mode"] == "training"
     listed = room.do(path, "mission_list")
     missions = listed if path == "REST" else listed["missions"]
     assert {one["id"]: one["is_active"] for one in missions} == {LONG: True, SHORT: False}
     room.do(path, "mission_stop", mission_id=LONG)
-    assert room.rest("GET", "/missions/active", None) is None
+    assert room.active() is None
     assert room.mode() == "idle"
     expected = [("mode", "training"), ("mission", "started"), ("mission", "stopped"), ("mode", "idle")]
     until(

@@ -15,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,10 +109,20 @@ class ZmqBus:
     def publish(self, topic: Topic[T], value: T) -> None:
         if topic.owner != self.name:
             raise ValueError(f"{self.name} cannot publish {topic.name}: it belongs to {topic.owner}")
-        if self._on_this_thread():
-            self._publish(topic, value)
-        else:
-            self._hand_over(lambda: self._publish(topic, value))
+        if not self._on_this_thread():
+            self._hand_over(lambda: self.publish(topic, value))
+            return
+        if self._closed:
+            return
+        self._seqs[topic.name] = seq = self._seqs[topic.name] + 1
+        raw = codec.encode_publication(topic, value, self._sender, seq, time.monotonic_ns())
+        if topic.kind is Kind.STATE:
+            self._last[topic.prefix] = raw
+        try:
+            self._publisher.send(raw, _NOBLOCK)
+        except zmq.Again:
+            self.counters["bus.publish_dropped"] += 1
+        self._readiness.recheck(self._publisher_key)
 
     def subscribe(self, topic: Topic[T], handler: Callable[[Message[T]], None], *, every_value: bool = False) -> None:
         self._on_loop(lambda: self._subscribe(topic, handler, every_value))
@@ -321,19 +332,6 @@ class ZmqBus:
 
     # -- publishing and subscribing ---------------------------------------------------------------
 
-    def _publish(self, topic: Topic[Any], value: Struct) -> None:
-        if self._closed:
-            return
-        self._seqs[topic.name] += 1
-        raw = codec.encode_publication(topic, value, self._sender, self._seqs[topic.name], time.monotonic_ns())
-        if topic.kind is Kind.STATE:
-            self._last[topic.prefix] = raw
-        try:
-            self._publisher.send(raw, _NOBLOCK)
-        except zmq.Again:
-            self.counters["bus.publish_dropped"] += 1
-        self._readiness.recheck(self._publisher_key)
-
     def _new_subscribers(self) -> bool:
         for _ in range(BATCH):
             try:
@@ -351,7 +349,7 @@ class ZmqBus:
         socket.setsockopt(zmq.SUBSCRIBE, topic.prefix)
         reader = Reader(topic, handler, self.counters, self._complaints)
         read = self._read_latest if topic.kind is Kind.STATE and not every_value else self._read
-        self._readiness.watch(socket, lambda: read(socket, reader))
+        self._readiness.watch(socket, partial(read, socket, reader))
         endpoint = f"ipc://{self._run_dir / topic.owner}.pub"
 
         def read_all() -> None:

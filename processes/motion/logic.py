@@ -115,8 +115,10 @@ class Arbiter:
         return None
 
     def deadline(self, now: float) -> float | None:
-        """When the motors have to stop unless a command comes; None while nobody drives."""
-        return self._lease.fresh_until_s if self._lease.holder(now) is not None else None
+        """When the motors have to stop unless a command and a beat of guard's come; None while nobody drives."""
+        if self._lease.holder(now) is None:
+            return None
+        return min(self._lease.fresh_until_s, self._guard_s + self._config.guard_s)
 
     def driver(self, now: float) -> Origin | None:
         """Who drives."""

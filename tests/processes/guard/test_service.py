@@ -194,7 +194,7 @@ def test_a_zero_that_could_not_be_written_is_written_as_soon_as_the_pins_are_bac
     robot.place_free = True
     robot.pins[0].broken = True
     robot.hub.advance(1.0)
-    assert [pins.zeroed for pins in robot.pins[1:]] == [1]
+    assert [pins.zeroed > 0 for pins in robot.pins[1:]] == [True]
 
 
 def test_closing_gives_the_pins_back(robot: Robot) -> None:

@@ -24,8 +24,7 @@ from processes.guard.logic import Watch
 log = logging.getLogger(__name__)
 
 BEAT_S = 0.05
-CHECK_PINS_S = 0.1
-"""A daemon that has hung up holds the last duty: it has to be noticed and reached again within the dead-man's time."""
+CHECK_PINS_S = 0.5
 MOTION_PROGRAM = "processes.motion"
 
 

@@ -41,8 +41,7 @@ DOORS: Mapping[str, Source] = {"local_api": "lan", "webrtc": "datachannel", "clo
 
 BEAT_S = 0.05
 STATE_AT_REST_S = 0.2
-CHECK_PINS_S = 0.1
-"""A daemon that has hung up holds the last duty: it has to be noticed and reached again within the dead-man's time."""
+CHECK_PINS_S = 0.5
 SHORTEST_WAIT_S = 0.001
 TELL_FAULT_AFTER_S = 1.0
 """A fault that is over sooner, such as a restart of guard, is not worth an event."""

@@ -27,6 +27,7 @@ RETRY_S = 0.1
 PING_EVERY_S = 60.0
 PING = masked(b'{"type":"ping"}')
 FLOOD_FRAME_BYTES = 8192
+TCP_ESTABLISHED = 1
 CLOSED_TOO_SLOW = (4008).to_bytes(2, "big")
 
 
@@ -434,29 +435,50 @@ def storm(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
 
 
 def flood(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
-    """A robot tells its app, which reads nothing, `mb` in `seconds`. Figures: what was sent, and how that ended."""
+    """A robot tells its two apps, which read nothing, `mb` in `seconds`; one of them reads again at half of it.
+
+    Figures: what was sent, what the server's memory grew by at most, whether the one that reads again learnt that it
+    was too slow, and how long the socket of the one that never does is kept, seconds after the flood.
+    """
     (app,), (robot,) = pairs(1, job["app_port"], job["robot_port"], job["first"])
+    never = Client(app.number, False, job["app_port"])
     crowd = Crowd(dialect, lambda client, data: None)
-    crowd.open_all([robot, app], 2)
+    crowd.open_all([robot, app, never], 3)
     crowd.settle()
-    deaf = crowd.let_go(app)
+    again, deaf = crowd.let_go(app), crowd.let_go(never)
+    again.setblocking(False)
     frame = dialect.status(robot.number, FLOOD_FRAME_BYTES)
     count = int(job["mb"] * 1e6 / len(frame))
+    before_kb = peak_kb = sum(_rss_kb(pid) for pid in job["pids"])
+    heard = b""
     began_s = time.monotonic()
     for index in range(count):
         crowd.write(robot, frame)
         crowd.turn(max(0.0, began_s + job["seconds"] * index / count - time.monotonic()))
+        if index % 50 == 0:
+            peak_kb = max(peak_kb, sum(_rss_kb(pid) for pid in job["pids"]))
+        if index > count / 2:
+            with contextlib.suppress(OSError):
+                heard = (heard + again.recv(READ_BYTES))[-200:]
     crowd.settle()
-    heard = 0
-    with deaf:
-        deaf.settimeout(PATIENCE_S)
-        last = b""
-        with contextlib.suppress(OSError):
-            while chunk := deaf.recv(READ_BYTES):
-                heard += len(chunk)
-                last = (last + chunk)[-200:]
+    flooded_s = time.monotonic()
+    while _established(deaf) and time.monotonic() - flooded_s < PATIENCE_S:
+        time.sleep(0.1)
+    gone_s = time.monotonic() - flooded_s
+    for sock in (again, deaf):
+        sock.close()
     crowd.close()
-    return {"sent_mb": count * len(frame) / 1e6, "heard_mb": heard / 1e6, "closed_4008": float(CLOSED_TOO_SLOW in last)}
+    return {
+        "sent_mb": count * len(frame) / 1e6,
+        "growth_mb": (peak_kb - before_kb) / 1024,
+        "gone_s": gone_s,
+        "closed_4008": float(CLOSED_TOO_SLOW in heard),
+    }
+
+
+def _established(sock: socket.socket) -> bool:
+    """Whether the other end still has the connection; nothing is read (TCP_INFO begins with the state)."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED
 
 
 def watch(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:

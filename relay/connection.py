@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable
+from fcntl import ioctl
 from typing import Any, Protocol
 
 from contract.frames import CLOSE_HEARTBEAT_LOST, CLOSE_TOO_SLOW, MAX_FRAME_BYTES
@@ -38,6 +41,10 @@ SEND_BUFFER_BYTES = 131_072
 """The kernel's share of what waits; small, because what is in there can no longer be replaced by something newer."""
 LINGER_S = 2.0
 """How long a closed socket waits for the peer's part of the closing handshake."""
+SLOW_LINGER_S = 10.0
+"""The same for one that was too slow: who begins to read again by then learns by 4008 what happened."""
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: end now, and forget what the peer has not taken."""
 
 
 class Handler(Protocol):
@@ -373,8 +380,8 @@ class Connection:
         self.tally.closed[code] = self.tally.closed.get(code, 0) + 1
         if self._sock is not None:
             self._reader.start(self._readable)  # also when paused: the peer's close has to be read
-            self._linger = self._flusher.loop.timer(LINGER_S)
-            self._linger.start(self._drop)
+            self._linger = self._flusher.loop.timer(SLOW_LINGER_S if code == CLOSE_TOO_SLOW else LINGER_S)
+            self._linger.start(self._give_up)
         if self.handler is not None:
             # In a turn of its own: whoever was just sending may be in the middle of a list that this changes.
             self._flusher.loop.run_callback(self.handler.gone, code)
@@ -392,6 +399,14 @@ class Connection:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._drop()
+
+    def _give_up(self) -> None:
+        """The peer did not play its part in time; what it has not taken is not kept for it in the kernel either."""
+        if self._sock is not None:
+            unacknowledged = struct.unpack("i", ioctl(self._sock, termios.TIOCOUTQ, bytes(4)))[0]
+            if unacknowledged or self._backlog is not None:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._drop()
 
     def _drop(self) -> None:
         sock, self._sock = self._sock, None

@@ -13,11 +13,14 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from relay import backlog
+from relay import backlog, connection
 from relay.backlog import MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES
 from relay.connection import Connection
 from relay.flusher import Flusher
 from relay.metrics import Tally
+
+TCP_CLOSE = 7
+"""In TCP_INFO: the other end has reset the connection."""
 
 
 class Peer:
@@ -75,9 +78,7 @@ class Owner:
 class Bench:
     """A connection, its owner and its peer."""
 
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
         self.tally = Tally()
         self.owner = Owner()
         self.peer = Peer(theirs)
@@ -109,9 +110,21 @@ class Bench:
             gevent.sleep(0.005)
 
 
+def unix_pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return ours, theirs
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        return server.accept()[0], theirs
+
+
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    made = Bench()
+    made = Bench(*unix_pair())
     yield made
     made.connection.abort()
     made.peer.sock.close()
@@ -188,6 +201,37 @@ def test_a_peer_that_does_not_read_is_closed_and_nothing_piles_up(bench: Bench, 
     assert bench.connection.queued_bytes <= size + 200, "only what is half written, and the farewell"
 
 
+def overflow(bench: Bench) -> None:
+    """Send to a peer that reads nothing until the relay has enough of it."""
+    bench.open()
+    while bench.connection.open:
+        bench.connection.send(b"y" * 8000)
+        bench.turn()
+
+
+def test_who_was_too_slow_and_reads_again_learns_why_it_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.01)
+    bench = Bench(*tcp_pair())
+    overflow(bench)
+    gevent.sleep(0.05)  # longer than anybody else is waited for
+    bench.until(lambda: bench.peer.closed_with == 4008)
+    assert all(text == b"y" * 8000 for text in bench.peer.read()), "no frame is cut short"
+    bench.peer.sock.close()
+    bench.connection.abort()
+
+
+def test_the_socket_of_who_never_reads_is_gone_after_a_while_in_the_kernel_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "SLOW_LINGER_S", 0.05)
+    bench = Bench(*tcp_pair())
+    overflow(bench)
+    theirs = bench.peer.sock
+    bench.until(lambda: theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE)
+    assert bench.connection.queued_bytes == bench.tally.queued_bytes == 0
+    theirs.close()
+
+
 def test_a_burst_that_the_socket_takes_is_not_too_slow(bench: Bench) -> None:
     bench.open()
     for _ in range(2 * MAX_QUEUED_MESSAGES):
@@ -231,7 +275,7 @@ def test_the_closing_handshake_from_either_side(bench: Bench) -> None:
     bench.connection.send(b"after")
     bench.until(lambda: bench.peer.closed_with == 4003)
     assert bench.peer.read() == [b"before"]
-    other = Bench().open()
+    other = Bench(*unix_pair()).open()
     other.peer.protocol.send_close(1001)
     other.peer.write()
     other.until(lambda: other.owner.ended)

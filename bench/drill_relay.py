@@ -26,7 +26,7 @@ BACK_AIM_S = 5.0
 HEAL_AIM_S = 15.0
 GROWTH_AIM_MB = 64.0
 PATIENCE_S = 60.0
-HEALING_S = 8.0
+HEALING_S = 1.0
 
 
 class Crowd:
@@ -54,6 +54,14 @@ class Crowd:
             )
 
         return self.site.until(all_back, f"everyone is back ({when})", PATIENCE_S)
+
+    def since(self, began_s: float) -> dict[str, float]:
+        """Seconds until the last one whose connection was lost had noticed, and was connected again."""
+        people = [*self.robots, *self.apps]
+        return {
+            "noticed_s": max(0.0, *(person.lost_s - began_s for person in people)),
+            "connected_s": max(0.0, *(person.open_s - began_s for person in people)),
+        }
 
     def settle(self) -> None:
         """No new events, and all that there are acknowledged."""
@@ -108,10 +116,10 @@ def drills(site: Site, crowd: Crowd, pause_s: float) -> list[Row]:
     rows: list[Row] = []
 
     def back(what: str, aim_s: float) -> None:
-        before_kb = memory_kb
+        before_kb, began_s = memory_kb, time.monotonic()
         took_s = crowd.wait_for_all(what)
         growth_mb = max(0, site.rss_kb() - before_kb) / 1024
-        figures = {"growth_mb": growth_mb, "back_s": took_s}
+        figures = {"growth_mb": growth_mb, **crowd.since(began_s), "back_s": took_s}
         rows.append(Row(what, figures, aim_s, took_s <= aim_s and growth_mb <= GROWTH_AIM_MB))
 
     first, second = site.hosts
@@ -119,7 +127,7 @@ def drills(site: Site, crowd: Crowd, pause_s: float) -> list[Row]:
     first.cut()
     back("a host is cut off", BACK_AIM_S)
     first.heal()
-    time.sleep(HEALING_S)  # until its workers have found out that Redis and PostgreSQL are there again
+    time.sleep(HEALING_S)  # its workers still have to find Redis and PostgreSQL again
     site.until(site.ready, "the host is there again", PATIENCE_S)
     second.kill()
     back("a host is killed", BACK_AIM_S)

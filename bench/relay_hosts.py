@@ -171,6 +171,7 @@ class Site:
             _run("ip", "link", "set", f"v{host}", "master", "br0", "up")
             for command in (f"addr add {address}/24 dev eth0", "link set eth0 up", "link set lo up"):
                 _run("ip", "-n", there, *command.split())
+            _run("ip", "-n", there, "route", "change", f"{NET}.0/24", "dev", "eth0", "src", address, "quickack", "1")
 
     def _tune(self, here: str) -> None:
         """What deploy/sysctl.conf says."""

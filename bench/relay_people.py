@@ -15,45 +15,56 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
 from bench.nginx import Nginx
+from contract.frames import CLOSE_RESTARTING
+from processes.cloudlink.driver import CONNECT_TIMEOUT_S
+from processes.cloudlink.logic import Closed, Link
 from relay.auth import sign
 
 EVERY_S = 0.2
-FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 5.0
-PROMPT_CODES = (1012, 1001)
+APP_READY_WITHIN_S, APP_STEADY_AFTER_S = 8.0, 5.0
+APP_BACKOFF_S, APP_MAX_BACKOFF_S = 0.5, 10.0
+"""As web/socket.js and web/backoff.js have it."""
 LOST = (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, EOFError, ssl.SSLError)
 
 
 class Person(threading.Thread):
-    """Keeps one connection, through nginx."""
+    """Keeps one connection, through nginx.
+
+    Attributes:
+        lost_s, open_s: when its connection was last lost, and when it last had one.
+    """
 
     def __init__(self, nginx: Nginx) -> None:
         super().__init__(daemon=True)
         self._nginx = nginx
         self.ended = False
-        self.connects = 0
+        self.lost_s = self.open_s = 0.0
         self.errors: Counter[str] = Counter()
 
     def run(self) -> None:
-        failures = 0
         while not self.ended:
-            delay_s = 0.0
+            closed = Closed()
+            opened_s = self.open_s
             try:
                 with self._open() as connection:
-                    self.connects += 1
-                    failures = 0
+                    self.open_s = time.monotonic()
                     self._live(connection)
             except ConnectionClosed as error:
-                code = error.rcvd.code if error.rcvd else 1006
-                self.errors[f"closed {code}"] += 1
-                delay_s = 0.1 if code in PROMPT_CODES else FIRST_BACKOFF_S
+                closed = Closed(code=error.rcvd.code if error.rcvd else None)
+                self.errors[f"closed {closed.code or 1006}"] += 1
             except LOST as error:
-                status = getattr(getattr(error, "response", None), "status_code", "")
-                self.errors[f"{type(error).__name__} {status}".strip()] += 1
-                delay_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 3))
-                failures += 1
-            time.sleep(delay_s * (0.5 + 0.5 * random.random()))
+                status = getattr(getattr(error, "response", None), "status_code", None)
+                closed = Closed(http_status=status)
+                self.errors[f"{type(error).__name__} {status or ''}".strip()] += 1
+            if self.open_s != opened_s:
+                self.lost_s = time.monotonic()
+            self._wait(closed)
 
     def _open(self) -> ClientConnection:
+        raise NotImplementedError
+
+    def _wait(self, closed: Closed) -> None:
+        """Sit out the pause that the real one makes before it connects again."""
         raise NotImplementedError
 
     def _live(self, connection: ClientConnection) -> None:
@@ -93,12 +104,22 @@ class Robot(Person):
         self.last_ack_s = 0.0
         self.made = 0
         self.quiet = False
+        self._link = Link(time.monotonic())
+
+    def _wait(self, closed: Closed) -> None:
+        self._link.on_closed(closed, time.monotonic(), random.random())
+        while not self.ended and not self._link.due(time.monotonic()):
+            time.sleep(0.01)
 
     def _open(self) -> ClientConnection:
+        self._link.on_dial()
         self._signed_s = max(int(time.time()), self._signed_s + 1)
         signature = sign(self._secret, f"{self.device_id}:{self._signed_s}")
         headers = {"X-Device-ID": self.device_id, "X-Timestamp": str(self._signed_s), "X-Signature": signature}
-        connection = self._nginx.websocket("/ws/device", headers, open_timeout=5, close_timeout=0.2, ping_interval=None)
+        connection = self._nginx.websocket(
+            "/ws/device", headers, open_timeout=CONNECT_TIMEOUT_S, close_timeout=0.2, ping_interval=None
+        )
+        self._link.on_open(time.monotonic())
         self.waiting = dict.fromkeys(self.waiting, 0.0)  # all that is not acknowledged goes out again
         return connection
 
@@ -142,10 +163,23 @@ class App(Person):
         self.refused: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
+        self._attempt = 0
+
+    def _wait(self, closed: Closed) -> None:
+        if self.open_s and self.lost_s >= self.open_s and self.lost_s - self.open_s >= APP_STEADY_AFTER_S:
+            self._attempt = 0
+        if closed.code == CLOSE_RESTARTING:
+            delay_s = 0.05 + 0.45 * random.random()
+        else:
+            delay_s = min(APP_MAX_BACKOFF_S, APP_BACKOFF_S * 2**self._attempt) * (0.5 + 0.5 * random.random())
+            self._attempt += 1
+        time.sleep(delay_s)
 
     def _open(self) -> ClientConnection:
         headers = {"Authorization": f"Bearer {self._token}"}
-        return self._nginx.websocket("/ws/app", headers, open_timeout=5, close_timeout=0.2, ping_interval=None)
+        return self._nginx.websocket(
+            "/ws/app", headers, open_timeout=APP_READY_WITHIN_S, close_timeout=0.2, ping_interval=None
+        )
 
     def _speak(self, connection: ClientConnection) -> None:
         self._number += 1

@@ -15,7 +15,14 @@ from contract.errors import ContractError
 log = logging.getLogger(__name__)
 
 POOL_WAIT_S = 5.0
+SHORT_WAIT_S = 1.0
+"""For what is tried again anyway."""
 STATEMENT_TIMEOUT_MS = 5_000
+UNACKNOWLEDGED_MS = 3_000
+"""A server that acknowledges nothing for so long is cut off; the kernel itself would go on for a quarter of an hour."""
+CONNECT_S = 2
+RECONNECT_S = 3.0
+"""The pool's own pauses between attempts double within this time; then whoever asks next begins anew."""
 
 
 class Database:
@@ -35,8 +42,12 @@ class Database:
             timeout=POOL_WAIT_S,
             open=False,
             check=ConnectionPool.check_connection,
-            kwargs={"connect_timeout": 5, "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"},
-            reconnect_timeout=30.0,
+            kwargs={
+                "connect_timeout": CONNECT_S,
+                "tcp_user_timeout": UNACKNOWLEDGED_MS,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+            },
+            reconnect_timeout=RECONNECT_S,
         )
 
     def open(self) -> None:
@@ -47,8 +58,11 @@ class Database:
         self._pool.close(timeout=1.0)
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self, wait_s: float = POOL_WAIT_S) -> Iterator[psycopg.Connection[Any]]:
         """A connection in a transaction.
+
+        Args:
+            wait_s: how long to wait for one that is free.
 
         Raises:
             ContractError: UNAVAILABLE when the database cannot be reached or does not answer in time;
@@ -56,7 +70,7 @@ class Database:
                 INTERNAL_ERROR for what it refuses otherwise.
         """
         try:
-            with self._pool.connection() as connection:
+            with self._pool.connection(wait_s) as connection:
                 yield connection
         except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError) as error:
             log.warning("database: %s: %s", type(error).__name__, str(error).strip().splitlines()[:1])
@@ -72,5 +86,5 @@ class Database:
 
     def ping(self) -> None:
         """Raises ContractError UNAVAILABLE when the database does not answer."""
-        with self._connection() as connection:
+        with self._connection(SHORT_WAIT_S) as connection:
             connection.execute("SELECT 1 FROM users LIMIT 1")

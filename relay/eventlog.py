@@ -21,7 +21,7 @@ S = TypeVar("S")
 
 BATCH = 500
 MAX_QUEUED = 10_000
-BACKOFF_S = (0.1, 5.0)
+BACKOFF_S = (0.1, 1.0)
 
 
 class EventStore(Protocol):

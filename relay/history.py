@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from relay.database import Database
+from relay.database import SHORT_WAIT_S, Database
 
 EXPIRE_BATCH = 2_000
 """Rows deleted in one transaction: a long one would hold up those who write."""
@@ -62,7 +62,7 @@ class History(Database):
             the robot had sent it before). Events of robots that are gone are left out.
         """
         device_ids = sorted({event.device_id for event in events})
-        with self._connection() as connection:
+        with self._connection(SHORT_WAIT_S) as connection:
             heads = {
                 row[0]: (row[1], row[2])
                 for row in connection.execute(

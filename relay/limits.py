@@ -10,9 +10,8 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import redis
 
@@ -58,7 +57,7 @@ class Limits:
         self._client = client
         self._clock = clock
         self._give_back = client.register_script(_GIVE_BACK)
-        self._local: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._local: OrderedDict[str, float] = OrderedDict()
 
     def take(self, limit: Limit, subject: str) -> None:
         """Count one attempt, before what is attempted: many at once are counted as well as one by one.
@@ -95,33 +94,33 @@ class Limits:
         except redis.RedisError as error:
             log.warning("limits: attempts stay counted: %s", error)
 
-    def first_seen_age_s(self, name: str, ttl_s: int) -> float:
-        """How long ago `name` was first seen, 0 when it is new; remembered for `ttl_s`."""
-        key = _key("seen", name)
-        try:
-            pipeline = self._client.pipeline(transaction=True)
+    def first_seen_ages_s(self, names: Sequence[str], ttl_s: int) -> dict[str, float]:
+        """How long ago each name was first seen, 0 when it is new; remembered for `ttl_s`."""
+        keys = [_key("seen", name) for name in names]
+        pipeline = self._client.pipeline(transaction=True)
+        for key in keys:
             pipeline.set(key, 1, nx=True, ex=ttl_s)
             pipeline.pttl(key)
-            fresh, left_ms = pipeline.execute()
-            return 0.0 if fresh else max(0.0, ttl_s - int(left_ms) / 1000)
+        try:
+            found = pipeline.execute()
         except redis.RedisError as error:
-            count, left_s = self._local_count(key, error)
-            if count:
-                return ttl_s - left_s
-            self._remember(key, self._clock() + ttl_s, 1)
-            return 0.0
+            log.warning("signatures are remembered per worker for now: %s", error)
+            return {name: self._local_age_s(key, ttl_s) for name, key in zip(names, keys, strict=True)}
+        return {
+            name: 0.0 if fresh else max(0.0, ttl_s - int(left_ms) / 1000)
+            for name, fresh, left_ms in zip(names, found[::2], found[1::2], strict=True)
+        }
 
-    def _local_count(self, key: str, error: Any) -> tuple[int, float]:
-        log.warning("signatures are remembered per worker for now: %s", error)
-        ends, count = self._local.get(key, (0.0, 0))
-        left_s = ends - self._clock()
-        return (count, left_s) if left_s > 0 else (0, 0.0)
-
-    def _remember(self, key: str, ends: float, count: int) -> None:
-        self._local[key] = (ends, count)
+    def _local_age_s(self, key: str, ttl_s: int) -> float:
+        now = self._clock()
+        ends = self._local.get(key, now)
+        if ends > now:
+            return ttl_s - (ends - now)
+        self._local[key] = now + ttl_s
         self._local.move_to_end(key)
         while len(self._local) > LOCAL_KEYS:
             self._local.popitem(last=False)
+        return 0.0
 
 
 def _cannot_count(error: redis.RedisError) -> ContractError:

@@ -37,9 +37,10 @@ from relay.fanout import Envelope, Fanout
 from relay.flusher import Flusher
 from relay.lastseen import LastSeen
 from relay.limits import Limits
+from relay.lookups import Lookups
 from relay.metrics import Metrics, Tally
 from relay.peers import Peers
-from relay.presence import Claim, Presence, connect
+from relay.presence import Arrival, Claim, Presence, connect
 from relay.robots import RobotLink
 from relay.routing import Signal, ToRobot
 from relay.store import EventRow, NewEvent, Store
@@ -61,9 +62,8 @@ log = logging.getLogger(__name__)
 SESSION_GRACE_S = 6.0
 """How long a video session outlives the socket of its app (contract)."""
 DRAIN_S = 1.0
-ADMISSIONS_AT_ONCE = 16
-"""How many are let in at the same time; twice the database's connections, so that none of those is idle."""
-LOCATE_AT_ONCE = 1000
+ADMISSIONS_AT_ONCE = 128
+"""How many are let in at the same time: as many as are looked up together."""
 READING_AT_ONCE = 3
 """Pages of history read at a time for apps that catch up, so that the database pool has room for all else."""
 CLOSE_CODES = (
@@ -105,6 +105,7 @@ class Node:
         self.last_seen = LastSeen(store)
         self.admissions = BoundedSemaphore(ADMISSIONS_AT_ONCE)
         self.presence = Presence(self.redis, self.worker, time.time)
+        self.lookups = Lookups(store, self.limits, self.presence)
         peers = Peers(self)
         self._upkeep = Upkeep(self)
         self.fanout = Fanout(
@@ -119,6 +120,7 @@ class Node:
         self.news: Counter[str] = Counter()  # changes of access heard of, of accounts and robots that are here
         self.reading = BoundedSemaphore(READING_AT_ONCE)
         self.draining = False
+        self.database_up = True  # until a look at it says otherwise
         self._flusher: Flusher | None = None
         self._tallies = {"app": Tally(), "robot": Tally(), "new": Tally()}
         self.connections: set[Connection] = set()
@@ -219,7 +221,7 @@ class Node:
         self.apps[session.id] = session
         try:
             if first:
-                self.presence.join([session.user_id])
+                self.lookups.joined.get(session.user_id)
         except redis.RedisError as error:
             log.warning("an app signs in while Redis is away: %s", error)
         try:
@@ -293,10 +295,11 @@ class Node:
             older.connection.close(CLOSE_SUPERSEDED, "a newer connection of this robot")
         audience: dict[str, set[str]] = {}
         try:
-            before = self.presence.claim(link.device_id, link.claim)
+            welcome = self.lookups.arrivals.get(Arrival(link.device_id, link.claim, tuple(link.members)))
+            assert welcome is not None
+            before, audience = welcome
             if before is not None and before.worker != self.worker:
                 self.fanout.send(before.worker, Envelope("supersede", link.device_id, id=before.connection))
-            audience = self.presence.audience(list(link.members))
         except redis.RedisError as error:
             log.warning("a robot connects while Redis is away: %s", error)
         link.set_audience(self.with_local(link, audience))
@@ -517,7 +520,7 @@ class Node:
         """Others may use a robot now: if it is here, look again and tell it. Blocks."""
         if device_id in self.robots:
             self.news[device_id] += 1
-            self.set_members(device_id, self._fresh(device_id, lambda: self.store.members_of(device_id)))
+            self.set_members(device_id, self._fresh(device_id, lambda: self.lookups.members.get(device_id) or {}))
 
     def set_members(self, device_id: str, members: dict[str, Role]) -> None:
         """Heed who may use a robot that is here. Blocks."""
@@ -583,12 +586,9 @@ class Node:
     def locate(self, device_ids: list[str]) -> None:
         """Look up where these robots are; news that come meanwhile are newer than what is found. Blocks."""
         remote = [device_id for device_id in device_ids if device_id not in self.robots]
-        found: dict[str, str] = {}
         self._locating += 1
         try:
-            for start in range(0, len(remote), LOCATE_AT_ONCE):
-                found |= self.presence.locate(remote[start : start + LOCATE_AT_ONCE])
-            alive = self.presence.alive(found.values())
+            found = self.lookups.places.get_all(remote)
             moved = set(self._moved)
         finally:
             self._locating -= 1
@@ -599,7 +599,7 @@ class Node:
                 self.place(device_id, self.worker)
             elif device_id not in moved:
                 worker = found.get(device_id)
-                self.place(device_id, worker if worker in alive and worker != self.worker else None)
+                self.place(device_id, worker if worker != self.worker else None)
 
     def online(self, device_ids: Iterable[str]) -> set[str]:
         """Which of the robots are there. Blocks."""
@@ -607,12 +607,11 @@ class Node:
         here = {device_id for device_id in asked if device_id in self.robots}
         elsewhere = [device_id for device_id in asked if device_id not in here]
         try:
-            found = self.presence.locate(elsewhere)
-            alive = self.presence.alive(found.values())
+            found = self.lookups.places.get_all(elsewhere)
         except redis.RedisError as error:
             log.warning("presence of this worker only: %s", error)
             return here | {device_id for device_id in elsewhere if device_id in self.located}
-        return here | {device_id for device_id, worker in found.items() if worker in alive and worker != self.worker}
+        return here | {device_id for device_id, worker in found.items() if worker != self.worker}
 
     def _watch_tally(self, kind: str, tally: Tally) -> None:
         label = f'kind="{kind}"'

@@ -6,6 +6,7 @@ Everything expires by itself, so a worker that is killed leaves nothing behind. 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from redis.retry import Retry
 WORKER_TTL_S = 6
 CLAIM_TTL_S = 45
 SOCKET_TIMEOUT_S = 1.5
+KEEPALIVE = {socket.TCP_KEEPIDLE: 1, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 2}
+"""The kernel finds out within three seconds that a server is cut off, also where nothing is said."""
 
 _RELEASE = """
 if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end
@@ -56,14 +59,32 @@ class Claim(NamedTuple):
         return cls(worker, int(connection), int(since_ms))
 
 
+class Arrival(NamedTuple):
+    """A robot that has connected, and the accounts that may use it."""
+
+    device_id: str
+    claim: Claim
+    members: tuple[str, ...]
+
+
+class Welcome(NamedTuple):
+    """Who had the robot before, and the workers that have app sessions of each of its accounts."""
+
+    before: Claim | None
+    audience: dict[str, set[str]]
+
+
 def connect(redis_url: str, *, timeout_s: float = SOCKET_TIMEOUT_S) -> redis.Redis:
     """A client that gives up soon and never retries by itself: a command must not be carried out late."""
+    tcp = not redis_url.startswith("unix:")
+    alive: dict[str, Any] = {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE} if tcp else {}
     return redis.Redis.from_url(
         redis_url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
+        **alive,
     )
 
 
@@ -107,10 +128,21 @@ class Presence:
 
     # -- robots -----------------------------------------------------------------------------------
 
-    def claim(self, device_id: str, claim: Claim) -> Claim | None:
-        """Take the robot, whoever had it. Returns who had it."""
-        before: Any = self._client.set(_device(device_id), claim.encode(), ex=CLAIM_TTL_S, get=True)
-        return Claim.decode(before.decode()) if before else None
+    def arrive(self, arrivals: Sequence[Arrival]) -> dict[Arrival, Welcome]:
+        """Take these robots, whoever had them."""
+        pipeline = self._client.pipeline(transaction=False)
+        now = self._wall_clock()
+        for arrival in arrivals:
+            pipeline.set(_device(arrival.device_id), arrival.claim.encode(), ex=CLAIM_TTL_S, get=True)
+            for user_id in arrival.members:
+                pipeline.zrangebyscore(_user(user_id), now, "+inf")
+        found = iter(pipeline.execute())
+        welcomes = {}
+        for arrival in arrivals:
+            before = next(found)
+            audience = {user_id: _names(next(found)) for user_id in arrival.members}
+            welcomes[arrival] = Welcome(Claim.decode(before.decode()) if before else None, audience)
+        return welcomes
 
     def release(self, device_id: str, claim: Claim) -> bool:
         """Let the robot go, unless somebody else has it by now."""
@@ -139,9 +171,15 @@ class Presence:
             if value is not None
         }
 
+    def places(self, device_ids: Sequence[str]) -> dict[str, str]:
+        """The same, of those whose worker lives."""
+        found = self.locate(device_ids)
+        alive = self.alive(found.values())
+        return {device_id: worker for device_id, worker in found.items() if worker in alive}
+
     # -- accounts ---------------------------------------------------------------------------------
 
-    def join(self, user_ids: Iterable[str]) -> None:
+    def join(self, user_ids: Sequence[str]) -> dict[str, bool]:
         """Say that this worker has app sessions of these accounts."""
         pipeline = self._client.pipeline(transaction=False)
         now = self._wall_clock()
@@ -151,6 +189,7 @@ class Presence:
             pipeline.zremrangebyscore(key, "-inf", now)
             pipeline.expire(key, CLAIM_TTL_S)
         pipeline.execute()
+        return dict.fromkeys(user_ids, True)
 
     def leave(self, user_id: str) -> None:
         self._client.zrem(_user(user_id), self._worker)
@@ -161,14 +200,16 @@ class Presence:
         for user_id in user_ids:
             pipeline.zrangebyscore(_user(user_id), self._wall_clock(), "+inf")
         found = pipeline.execute()
-        return {
-            user_id: {worker.decode() for worker in workers} for user_id, workers in zip(user_ids, found, strict=True)
-        }
+        return {user_id: _names(workers) for user_id, workers in zip(user_ids, found, strict=True)}
 
 
 def channel(worker: str) -> str:
     """The channel that a worker listens to."""
     return f"wimz:channel:{worker}"
+
+
+def _names(workers: Iterable[bytes]) -> set[str]:
+    return {worker.decode() for worker in workers}
 
 
 def _device(device_id: str) -> str:

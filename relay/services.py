@@ -11,7 +11,7 @@ from flask import current_app, request
 from gevent.threadpool import ThreadPool
 
 from contract.errors import ContractError
-from relay.auth import REPLAY_MEMORY_S, Claims, DeviceProof, Tokens, check_proof, check_replay, refused_token
+from relay.auth import Claims, DeviceProof, Tokens, check_proof, check_replay, refused_token
 from relay.config import Settings
 from relay.crypto import Passwords, Sealer
 from relay.node import Node
@@ -70,10 +70,11 @@ class Services:
 
     def check_device(self, proof: DeviceProof) -> None:
         """Let a robot in, or raise ContractError AUTH_FAILED or CLOCK_SKEW."""
-        secret = self.store.device_secret(proof.device_id) if 0 < len(proof.device_id) <= 64 else None
+        sealed = self.node.lookups.secrets.get(proof.device_id) if 0 < len(proof.device_id) <= 64 else None
+        secret = None if sealed is None else self.store.open_secret(proof.device_id, sealed)
         check_proof(proof, secret, datetime.now(UTC), allow_bare=self.settings.allow_bare_id_signature)
         if proof.timestamp is not None:
-            check_replay(self.node.limits.first_seen_age_s(f"signature:{proof.fingerprint}", REPLAY_MEMORY_S))
+            check_replay(self.node.lookups.signatures.get(f"signature:{proof.fingerprint}") or 0.0)
 
 
 def services() -> Services:

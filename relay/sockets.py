@@ -17,7 +17,7 @@ from contract.frames import CLOSE_AUTH_FAILED
 from contract.units import Role
 from relay import handshake, routing
 from relay.apps import AppSession
-from relay.auth import DeviceProof
+from relay.auth import DeviceProof, refused_token
 from relay.connection import Connection
 from relay.robots import RobotLink
 from relay.routing import AppSender
@@ -30,13 +30,19 @@ CLOSE_TRY_LATER = 1013
 
 def register(app: Flask) -> None:
     """Add the endpoints to the application."""
-    app.before_request(_check_not_draining)
+    app.before_request(_check_admitting)
     handshake.register(app, {"/ws/app": _app, "/ws/device": _device, "/ws": _either})
 
 
-def _check_not_draining() -> None:
-    if request.url_rule is not None and request.url_rule.websocket and services().node.draining:
+def _check_admitting() -> None:
+    """Refuse before the handshake (503) whom this worker could not let in: nginx then asks another relay."""
+    if request.url_rule is None or not request.url_rule.websocket:
+        return
+    node = services().node
+    if node.draining:
         raise ContractError("UNAVAILABLE", "This relay is about to restart. Connect again.")
+    if not node.database_up:
+        raise ContractError("UNAVAILABLE", "This relay cannot reach its database just now. Try again soon.")
 
 
 def _take(ws: Any, relay: Services, kind: str) -> Connection:
@@ -111,8 +117,10 @@ def _app_session(relay: Services, connection: Connection, token: str) -> AppSess
     session = AppSession(relay.node, connection, sender, claims.expires_at, claims.token_version)
 
     def roles() -> dict[str, Role]:
-        relay.user_of(token)
-        return relay.store.roles_of(claims.user_id)
+        account = relay.node.lookups.accounts.get(claims.user_id)
+        if account is None or account.token_version != claims.token_version:
+            raise refused_token()
+        return account.roles
 
     relay.node.add_app(session, roles)
     return session
@@ -126,7 +134,7 @@ def _let_robot_in(relay: Services, connection: Connection, proof: DeviceProof, *
 def _let_robot_in_now(relay: Services, connection: Connection, proof: DeviceProof, tell: bool) -> None:
     relay.check_device(proof)
     device_id = proof.device_id
-    members = relay.store.members_of(device_id)
+    members = relay.node.lookups.members.get(device_id) or {}
     bare = proof.timestamp is None
     link = RobotLink(relay.node, connection, device_id, relay.node.next_claim(), members, bare=bare)
     if tell:

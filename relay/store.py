@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,6 +44,19 @@ class UserRow:
     password_hash: str
     token_version: int
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Account:
+    """What counts of an account while it is signed in.
+
+    Attributes:
+        token_version: that of its tokens that are good.
+        roles: the robots that it may use, and as what.
+    """
+
+    token_version: int
+    roles: dict[str, Role]
 
 
 @dataclass(frozen=True)
@@ -121,14 +134,18 @@ class Store(History):
             ).fetchone()
         return UserRow(*row) if row else None
 
-    def token_versions(self, user_ids: Iterable[str]) -> dict[str, int]:
-        """The token version of each of these accounts that are there."""
+    def accounts(self, user_ids: Sequence[str]) -> dict[str, Account]:
+        """Those of these accounts that are there."""
         with self._connection() as connection:
-            return dict(
-                connection.execute(
-                    "SELECT user_id, token_version FROM users WHERE user_id = ANY(%s)", (list(user_ids),)
-                ).fetchall()
-            )
+            versions = connection.execute(
+                "SELECT user_id, token_version FROM users WHERE user_id = ANY(%s)", (list(user_ids),)
+            ).fetchall()
+            roles = _roles(connection, "user_id", user_ids)
+        found = {user_id: Account(version, {}) for user_id, version in versions}
+        for user_id, device_id, role in roles:
+            if user_id in found:  # else it came between the two questions
+                found[user_id].roles[device_id] = role
+        return found
 
     def let_go_of_all(self, user_id: str) -> dict[str, set[str]]:
         """The first part of deleting an account: it ends its tokens, owns nothing and is in nothing any more.
@@ -160,14 +177,8 @@ class Store(History):
 
     def roles_of(self, user_id: str) -> dict[str, Role]:
         """The robots that the account may use, and as what."""
-        return self.roles_of_all([user_id]).get(user_id, {})
-
-    def roles_of_all(self, user_ids: Sequence[str]) -> dict[str, dict[str, Role]]:
-        """The same for many accounts; those without a robot are left out."""
-        found: dict[str, dict[str, Role]] = {}
-        for user_id, device_id, role in self._roles("user_id", user_ids):
-            found.setdefault(user_id, {})[device_id] = role
-        return found
+        with self._connection() as connection:
+            return {device_id: role for _, device_id, role in _roles(connection, "user_id", [user_id])}
 
     def members_of(self, device_id: str) -> dict[str, Role]:
         """The accounts that may use the robot, and as what."""
@@ -176,17 +187,11 @@ class Store(History):
     def members_of_all(self, device_ids: Sequence[str]) -> dict[str, dict[str, Role]]:
         """The same for many robots; those without an owner are left out."""
         found: dict[str, dict[str, Role]] = {}
-        for user_id, device_id, role in self._roles("device_id", device_ids):
+        with self._connection() as connection:
+            rows = _roles(connection, "device_id", device_ids)
+        for user_id, device_id, role in rows:
             found.setdefault(device_id, {})[user_id] = role
         return found
-
-    def _roles(self, column: str, values: Sequence[str]) -> list[tuple[str, str, Role]]:
-        with self._connection() as connection:
-            return connection.execute(
-                f"SELECT user_id, device_id, role FROM ({_ROLES}) AS roles WHERE {column} = ANY(%s) "
-                "ORDER BY user_id, device_id",
-                (list(values),),
-            ).fetchall()
 
     def member_list(self, device_id: str) -> list[MemberRow]:
         """Who may use the robot: the owner first, then by e-mail."""
@@ -229,16 +234,22 @@ class Store(History):
             ).fetchall()
         return [DeviceRow(*row) for row in rows]
 
-    def device_secret(self, device_id: str) -> str | None:
-        """The robot's secret; None when there is no such robot.
+    def sealed_secrets(self, device_ids: Sequence[str]) -> dict[str, bytes]:
+        """The secrets of those of these robots that are there, for `open_secret`."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT device_id, sealed_secret FROM devices WHERE device_id = ANY(%s)", (list(device_ids),)
+            ).fetchall()
+        return dict(rows)
+
+    def open_secret(self, device_id: str, sealed: bytes) -> str:
+        """A robot's secret. Does not block.
 
         Raises:
-            ContractError: UNAVAILABLE, also when it cannot be opened with the master keys that are set.
+            ContractError: UNAVAILABLE: it cannot be opened with the master keys that are set.
         """
-        with self._connection() as connection:
-            row = connection.execute("SELECT sealed_secret FROM devices WHERE device_id = %s", (device_id,)).fetchone()
         try:
-            return self._sealer.open(row[0]) if row else None
+            return self._sealer.open(sealed)
         except SealError as error:
             log.error("the secret of %s: %s", device_id, error)
             raise ContractError("UNAVAILABLE", "The relay cannot check signatures of this robot just now.") from error
@@ -384,6 +395,15 @@ class Store(History):
         with self._connection() as connection:
             pairing = connection.execute("DELETE FROM pairing_codes WHERE expires_at < now()").rowcount
             return pairing + connection.execute("DELETE FROM share_codes WHERE expires_at < now()").rowcount
+
+
+def _roles(connection: psycopg.Connection[Any], column: str, values: Sequence[str]) -> list[tuple[str, str, Role]]:
+    """Account, robot and role, of these accounts or robots."""
+    return connection.execute(
+        f"SELECT user_id, device_id, role FROM ({_ROLES}) AS roles WHERE {column} = ANY(%s) "
+        "ORDER BY user_id, device_id",
+        (list(values),),
+    ).fetchall()
 
 
 def _free(connection: psycopg.Connection[Any], device_id: str) -> set[str]:

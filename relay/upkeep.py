@@ -19,7 +19,7 @@ from relay.state import METRICS_TTL_S, metrics_key
 if TYPE_CHECKING:
     from relay.node import Node
 
-BEAT_S = 2.0
+BEAT_S = 1.0
 RESYNC_S = 5.0
 NOTE_S = 2.0
 LOOK_AGAIN_S = 60.0
@@ -41,10 +41,9 @@ class Upkeep:
         self._node = node
         self._resyncing = BoundedSemaphore(1)
         self._greenlets: list[gevent.Greenlet] = []
-        self._postgres_up = 0.0
 
     def start(self) -> None:
-        self._node.metrics.gauge("wimz_relay_postgres_up", lambda: self._postgres_up)
+        self._node.metrics.gauge("wimz_relay_postgres_up", lambda: 1.0 if self._node.database_up else 0.0)
         loops = (self._sweep_loop, self._beat_loop, self._note_loop, self._look_again_loop, self._expire_loop)
         self._greenlets = [gevent.spawn(loop) for loop in loops]
 
@@ -73,12 +72,12 @@ class Upkeep:
         users = sorted({*node.users, *(session.user_id for session in node.video.values())})
         for chunk in _chunks(users):
             heard = node.news.copy()
-            present = node.store.token_versions(chunk)
-            roles = node.store.roles_of_all(chunk)
+            present = node.store.accounts(chunk)
             for user_id in chunk:
-                node.user_ended(user_id, present.get(user_id))
+                account = present.get(user_id)
+                node.user_ended(user_id, None if account is None else account.token_version)
                 if node.news[user_id] == heard[user_id]:
-                    node.set_roles(user_id, roles.get(user_id, {}))
+                    node.set_roles(user_id, {} if account is None else account.roles)
         for chunk in _chunks(sorted(node.robots)):
             heard = node.news.copy()
             members = node.store.members_of_all(chunk)
@@ -153,13 +152,13 @@ class Upkeep:
             self._node.guarded(self._note_robots)
 
     def _note_robots(self) -> None:
-        up = 0.0
+        up = False
         try:
             self._node.store.ping()
             self._node.last_seen.write()
-            up = 1.0
+            up = True
         finally:
-            self._postgres_up = up
+            self._node.database_up = up
 
     def _beat(self) -> None:
         node = self._node

@@ -147,8 +147,8 @@ def test_attempts_that_cannot_be_counted_are_refused() -> None:
 @pytest.mark.parametrize("url", ["real", NOWHERE])
 def test_signatures_are_remembered_with_and_without_redis(redis_url: str, url: str) -> None:
     limits = Limits(connect(redis_url if url == "real" else url))
-    assert limits.first_seen_age_s("signature", 60) == 0.0
-    assert 0.0 <= limits.first_seen_age_s("signature", 60) < 10
+    assert limits.first_seen_ages_s(["signature", "other"], 60) == {"signature": 0.0, "other": 0.0}
+    assert 0.0 <= limits.first_seen_ages_s(["signature"], 60)["signature"] < 10
 
 
 def test_metrics_are_prometheus_text() -> None:

@@ -6,13 +6,26 @@ Run by `gunicorn --no-control-socket -c relay/gunicorn.conf.py 'relay.app:create
 from __future__ import annotations
 
 import psycopg.waiting
-from flask import Flask
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from gevent import monkey
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from relay import errors, rest, sockets, web
 from relay.config import Settings
 from relay.services import EXTENSION, Services
+
+
+class NoSession(SessionInterface):
+    """There are no cookies here, and to find that out anew at each request takes its time."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return self._none
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Never called: there is nothing to save."""
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -27,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     configured = settings or Settings.from_env()
     app = Flask("relay", static_folder=None)
     app.extensions[EXTENSION] = Services.make(configured)
+    app.session_interface = NoSession()
     app.url_map.strict_slashes = True
     rest.register(app)
     sockets.register(app)

@@ -19,6 +19,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MAX_TOGETHER = 128
+PAUSE_S = 0.02
+"""While many come, each round trip waits a little for more of them; who comes alone never waits."""
 
 
 class Gather(Generic[K, V]):
@@ -55,7 +57,11 @@ class Gather(Generic[K, V]):
         return answer
 
     def _run(self) -> None:
+        many = False
         while self._asked:
+            if many:
+                gevent.sleep(PAUSE_S)
+            many = len(self._asked) > 1
             batch, self._asked = self._asked[: self._together], self._asked[self._together :]
             self._answer(batch)
         self._running = False

@@ -29,6 +29,7 @@ PING = masked(b'{"type":"ping"}')
 FLOOD_FRAME_BYTES = 8192
 TCP_ESTABLISHED = 1
 CLOSED_TOO_SLOW = (4008).to_bytes(2, "big")
+CLOSED_RESTARTING = (1012).to_bytes(2, "big")
 
 
 def raise_descriptor_limit() -> None:
@@ -78,6 +79,7 @@ class Crowd:
         self.on_data = on_data
         self.on_admitted: Callable[[Client], None] = lambda client: None
         self.reconnect = False
+        self.stay_away = False
         self.lost = 0
         self.refused = 0
         self._epoll = select.epoll()
@@ -203,6 +205,8 @@ class Crowd:
             raise ConnectionError(f"the server ended {'robot' if client.robot else 'app'} {client.number}")
         self.lost += 1
         client.admitted = False
+        if self.stay_away:
+            return
         client.retry_at_s = time.monotonic() + RETRY_S
         self._retries.append(client)
 
@@ -501,6 +505,32 @@ def watch(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
     return {"connections": 2.0 * len(apps), "rss_mb": after_kb / 1024, "growth_mb": (after_kb - before_kb) / 1024}
 
 
+def drain(dialect: Dialect, job: dict[str, Any]) -> dict[str, float]:
+    """The server is asked to end under many connections. Says `ready` when it may be.
+
+    Figures: how many were told by 1012, and over how many seconds they were.
+    """
+    apps, robots = pairs(job["connections"] // 2, job["app_port"], job["robot_port"])
+    told_s: dict[tuple[bool, int], float] = {}
+
+    def on_data(client: Client, data: bytes) -> None:
+        if CLOSED_RESTARTING in data:
+            told_s.setdefault((client.robot, client.number), time.monotonic())
+
+    crowd = Crowd(dialect, on_data)
+    crowd.open_all([client for pair in zip(robots, apps, strict=True) for client in pair], job["at_once"])
+    crowd.settle()
+    crowd.reconnect = crowd.stay_away = True
+    print(json.dumps({"ready": True}), flush=True)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while crowd.lost < 2 * len(apps) and time.monotonic() < deadline_s:
+        crowd.turn(0.05)
+    crowd.close()
+    times = sorted(told_s.values())
+    spread_s = times[-1] - times[0] if times else 0.0
+    return {"connections": 2.0 * len(apps), "told_1012": len(times), "spread_s": spread_s}
+
+
 WORK: dict[str, Callable[[Dialect, dict[str, Any]], dict[str, float]]] = {
     "routed": routed,
     "latency": latency,
@@ -509,6 +539,7 @@ WORK: dict[str, Callable[[Dialect, dict[str, Any]], dict[str, float]]] = {
     "storm": storm,
     "flood": flood,
     "watch": watch,
+    "drain": drain,
 }
 
 

@@ -190,7 +190,7 @@ def test_a_restart_tells_every_client_and_ends_soon(make_relay: Callable[..., An
     sockets = [relay.app(account) for _ in range(5)] + [relay.device(relay.robot(account)) for _ in range(5)]
     took_s = relay.stop()
     assert {one.closed() for one in sockets} == {1012}
-    assert took_s < 4, "generous; about 1.5 s on an idle machine"
+    assert took_s < 10, "a liveness limit; how soon is the drill's business"
 
 
 def test_killing_the_master_ends_the_workers(make_relay: Callable[..., Any]) -> None:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import random
 import socket
+import struct
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,7 +31,7 @@ from contract import frames
 from contract.commands import COMMANDS
 from contract.openapi import relay_openapi
 from contract.rest import RELAY_ROWS
-from tests.relay.conftest import PATIENCE_S, Account, RelayServer
+from tests.relay.conftest import PATIENCE_S, Account, RelayServer, Robot
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
 quick = settings(
@@ -249,3 +251,126 @@ def test_random_bytes_as_frames_close_that_socket_alone(target: RelayServer, own
                 break
         raw.close()
     bystander.sync()
+
+
+# -- frames ----------------------------------------------------------------------------------------
+
+_SEEDS = [
+    *NASTY.values(),
+    b'{"type":"ping"}',
+    b'{"command":"motor","left":0.5,"right":-0.5,"t":1}',
+    b'{"command":"treat","id":"fuzz"}',
+    b'{"event":"treat","data":{},"id":"fuzz"}',
+    b'{"type":"catch_up","device_id":"wimz_none","after":0}',
+    b'{"type":"webrtc_request"}',
+    b'{"type":"auth","token":"no.such.token"}',
+    b'{"type":"auth","device_id":"\\u0000","signature":"\\ud800","timestamp":1}',
+    b'{"type":"auth","device_id":"wimz_none","signature":"00","timestamp":99999999999999999999}',
+]
+
+
+def _frame(chance: random.Random, opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    mask = chance.randbytes(4)
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    else:
+        length = struct.pack("!BH", 0xFE, size) if size < 65_536 else struct.pack("!BQ", 0xFF, size)
+    repeated = (mask * (size // 4 + 1))[:size]
+    masked = (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
+    return bytes([opcode | (0x80 if fin else 0)]) + length + mask + masked
+
+
+def _conversation(chance: random.Random) -> bytes:
+    """A few frames: good ones, fragments with control frames between them, and some that are damaged."""
+    parts = []
+    for _ in range(chance.randrange(1, 6)):
+        payload = chance.choice(_SEEDS)
+        if chance.random() < 0.3:  # damaged JSON
+            at = chance.randrange(len(payload) + 1)
+            payload = payload[:at] + chance.randbytes(chance.randrange(4)) + payload[at + chance.randrange(4) :]
+        shape = chance.randrange(8)
+        if shape == 0:
+            cuts = sorted(chance.randrange(len(payload) + 1) for _ in range(chance.randrange(1, 40)))
+            for start, end in zip([0, *cuts], cuts, strict=False):
+                parts.append(_frame(chance, 0 if start else 1, payload[start:end], fin=False))
+                if chance.random() < 0.2:
+                    parts.append(_frame(chance, 9, chance.randbytes(chance.randrange(126))))
+            parts.append(_frame(chance, 0, payload[cuts[-1] :]))
+        elif shape == 1:
+            parts.append(_frame(chance, chance.randrange(16), payload[: chance.choice([1, 2, 125, 126, 70_000])]))
+        elif shape == 2:
+            parts.append(
+                _frame(chance, 8, chance.choice([b"", b"\3", b"\3\xe8", b"\x0f\xa8\xff", chance.randbytes(9)]))
+            )
+        elif shape == 3:
+            damaged = bytearray(_frame(chance, 1, payload))
+            damaged[chance.randrange(min(10, len(damaged)))] ^= 1 << chance.randrange(8)
+            parts.append(bytes(damaged))
+        elif shape == 4:  # a length beyond all memory
+            parts.append(
+                b"\x81\xff" + struct.pack("!Q", chance.choice([2**63, 2**63 - 1, 2**32])) + chance.randbytes(20)
+            )
+        else:
+            parts.append(_frame(chance, 1, payload))
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("kind", ["app", "robot", "nobody"])
+def test_mutated_frames_harm_nobody_else(target: RelayServer, owner: Account, kind: str) -> None:
+    bystanders = target.account()
+    robot = target.device(target.robot(bystanders))
+    app = target.app(bystanders)
+    app.get("device_status", online=True)
+    fuzzed = target.robot(owner)
+    chance = random.Random(f"{kind} {EXAMPLES}")
+    for number in range(EXAMPLES * 20):
+        opened = _handshake(target, kind, owner, fuzzed)
+        with contextlib.suppress(OSError), opened:
+            data = _conversation(chance)
+            while data:
+                size = chance.choice([1, 7, 1000, len(data)])
+                opened.sendall(data[:size])
+                data = data[size:]
+                if chance.random() < 0.5:
+                    break  # cut off in the middle, or the rest at once
+            opened.sendall(data)
+            if chance.random() < 0.8:
+                opened.shutdown(socket.SHUT_WR)
+                while opened.recv(65_536):
+                    pass
+        if number % 20 == 0:
+            app.send({"command": "led", "pattern": "rainbow", "id": f"{kind}{number}"})
+            robot.get("led", id=f"{kind}{number}")
+    # The robot was superseded again and again, by itself; it and its owner are still served.
+    last = target.device(fuzzed)
+    mine = target.app(owner)
+    mine.get("device_status", device_id=fuzzed.device_id, online=True)
+    mine.send({"command": "stop", "device_id": fuzzed.device_id, "id": "last"})
+    last.get("stop")
+
+
+def _handshake(target: RelayServer, kind: str, account: Account, robot: Robot) -> socket.socket:
+    """A socket whose handshake has been answered."""
+    opened = socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE_S)
+    path = {"app": "/ws/app", "robot": "/ws/device", "nobody": "/ws"}[kind]
+    headers = {"Authorization": f"Bearer {account.token}"} if kind == "app" else {}
+    if kind == "robot":
+        headers = robot.headers()
+    lines = [
+        f"GET {path} HTTP/1.1",
+        "Host: relay",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    opened.sendall("\r\n".join([*lines, "", ""]).encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        chunk = opened.recv(1)
+        assert chunk, answer
+        answer += chunk
+    assert answer.startswith(b"HTTP/1.1 101"), answer
+    return opened

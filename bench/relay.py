@@ -244,8 +244,9 @@ def rows_of(found: dict[str, dict[str, dict[str, float]]]) -> list[Row]:
     if "stored" in ours:
         rate = ours["stored"]["events_per_s"]
         rows.append(Row("stored events/s, ours", {"events_per_s": rate}, AIM_STORED, rate >= AIM_STORED))
-    lost = sum(numbers.get("lost", 0) + numbers.get("missing", 0) for numbers in ours.values())
-    rows.append(Row("lost, ours, everywhere", {"lost": lost}, 0, lost == 0))
+    if ours:
+        lost = sum(numbers.get("lost", 0) + numbers.get("missing", 0) for numbers in ours.values())
+        rows.append(Row("lost, ours, everywhere", {"lost": lost}, 0, lost == 0))
     return rows
 
 

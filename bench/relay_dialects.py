@@ -132,7 +132,7 @@ class SocketIo(Dialect):
             auth = {"device_id": device_of(number), "sig": signature}
         else:
             auth = {"token": peer_token(self._secret, number)}
-        return [(b'0{"sid"', masked(b"40" + json.dumps(auth).encode()))]
+        return [(b'"upgrades"', masked(b"40" + json.dumps(auth).encode()))]
 
     def command(self, number: int) -> bytes:
         return masked(b'42["command",' + command_text(number) + b"]")

@@ -13,6 +13,7 @@ import psycopg
 from flask import Flask, request
 from flask_socketio import ConnectionRefusedError as Refused
 from flask_socketio import SocketIO, emit, join_room
+from socketio import RedisManager
 
 from bench.relay_dialects import secret_of
 from relay.auth import sign
@@ -27,7 +28,7 @@ def create_app() -> Flask:
     io = SocketIO(
         app,
         async_mode="gevent",
-        message_queue=os.environ["REDIS_URL"],
+        client_manager=RedisManager(os.environ["REDIS_URL"]),  # `message_queue` does not know unix://
         ping_interval=HOUR_S,
         ping_timeout=HOUR_S,
         http_compression=False,

@@ -63,7 +63,7 @@ class AppSession:
         action = routing.route_app(self.sender, data, int(time.time() * 1000))
         if isinstance(action, ToRobot):
             self.drove.add(action.device_id)
-            self.node.command(self, action)
+            self.node.delivery.command(self, action)
         elif isinstance(action, Reply):
             self.connection.send(action.payload)
         elif isinstance(action, Signal):
@@ -96,11 +96,11 @@ class AppSession:
 
     def _status(self, device_id: str | None) -> None:
         asked = [device_id] if device_id else list(self.sender.roles)
-        online = any(device in self.node.located for device in asked)
+        online = any(device in self.node.places.located for device in asked)
         self.connection.send(encode(frames.StatusResponse(device_paired=bool(self.sender.roles), robot_online=online)))
 
     def _watch(self, device_id: str) -> None:
-        if device_id not in self.node.located:
+        if device_id not in self.node.places.located:
             self.refuse(offline(device_id), device_id=device_id)
         elif len(self.sender.webrtc) + self._opening >= MAX_VIDEO_SESSIONS:
             message = f"This app has {MAX_VIDEO_SESSIONS} video sessions open. Close one with webrtc_close."
@@ -126,7 +126,7 @@ class AppSession:
         self.node.video[session_id] = self
         self.connection.send(encode(frames.WebrtcCredentials(session_id=session_id, ice_servers=ice_servers)))
         request = frames.WebrtcRequest(session_id=session_id, ice_servers=ice_servers, user_id=self.user_id, role=role)
-        if not self.node.to_robot(device_id, encode(request)):
+        if not self.node.delivery.to_robot(device_id, encode(request)):
             self.end_video(session_id)
             self.refuse(offline(device_id), device_id=device_id)
 
@@ -134,7 +134,7 @@ class AppSession:
         device_id = self.sender.webrtc[action.session_id]
         if action.ends:
             self.end_video(action.session_id)
-        if not self.node.to_robot(device_id, action.payload) and not action.ends:
+        if not self.node.delivery.to_robot(device_id, action.payload) and not action.ends:
             self.refuse(offline(device_id), device_id=device_id)
 
     def from_robot(self, device_id: str, action: Signal) -> bool:
@@ -163,7 +163,7 @@ class AppSession:
             if roles.get(device_id) != before.get(device_id):
                 self._close_video(session_id, device_id, "your role has changed")
         for device_id in [device for device in self.drove if roles.get(device) != before.get(device)]:
-            self.node.to_robot(device_id, encode(frames.SessionEnded(session=self.id)))
+            self.node.delivery.to_robot(device_id, encode(frames.SessionEnded(session=self.id)))
             self.drove.discard(device_id)
         self._catch_ups.keep_only(roles)
         for device_id in set(before) - set(roles):
@@ -173,7 +173,7 @@ class AppSession:
     def _close_video(self, session_id: str, device_id: str, reason: str) -> None:
         """End a video session at both ends."""
         close = encode(frames.WebrtcClose(session_id=session_id, reason=reason))
-        self.node.to_robot(device_id, close)
+        self.node.delivery.to_robot(device_id, close)
         self.connection.send(close)
         self.end_video(session_id)
 

@@ -5,6 +5,26 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from contract.frames import (
+    CLOSE_AUTH_FAILED,
+    CLOSE_HEARTBEAT_LOST,
+    CLOSE_RESTARTING,
+    CLOSE_SUPERSEDED,
+    CLOSE_TOO_LARGE,
+    CLOSE_TOO_SLOW,
+)
+from relay.wire import (
+    CLOSE_ABNORMAL,
+    CLOSE_BAD_UTF8,
+    CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_NO_CODE,
+    CLOSE_NORMAL,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_TEXT_ONLY,
+)
 
 HELP: Mapping[str, tuple[str, str]] = {
     "wimz_relay_connections": ("gauge", "Open WebSocket connections, by kind."),
@@ -129,3 +149,35 @@ def render(workers: Mapping[str, Sequence[Sample]]) -> str:
         if rows:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *rows]
     return "\n".join(lines) + "\n"
+
+
+CLOSE_CODES = (
+    CLOSE_NORMAL,
+    CLOSE_GOING_AWAY,
+    CLOSE_PROTOCOL_ERROR,
+    CLOSE_TEXT_ONLY,
+    CLOSE_NO_CODE,
+    CLOSE_ABNORMAL,
+    CLOSE_BAD_UTF8,
+    CLOSE_TOO_LARGE,
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_RESTARTING,
+    CLOSE_AUTH_FAILED,
+    CLOSE_HEARTBEAT_LOST,
+    CLOSE_SUPERSEDED,
+    CLOSE_TOO_SLOW,
+)
+"""Counted apart in the metrics."""
+
+
+def show_tally(metrics: Metrics, kind: str, tally: Tally) -> None:
+    """Show a worker's counts of one kind of connection."""
+    label = f'kind="{kind}"'
+    metrics.gauge("wimz_relay_connections", lambda: tally.open, label)
+    metrics.gauge("wimz_relay_queued_bytes", lambda: tally.queued_bytes, label)
+    metrics.gauge("wimz_relay_messages_in_total", lambda: tally.received, label)
+    metrics.gauge("wimz_relay_messages_out_total", lambda: tally.sent, label)
+    metrics.gauge("wimz_relay_dropped_total", lambda: tally.dropped_motion, f'reason="late_motion",{label}')
+    for code in CLOSE_CODES:
+        closed = partial(tally.closed_with, code)
+        metrics.gauge("wimz_relay_closed_total", closed, f'code="{code}",{label}')

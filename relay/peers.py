@@ -78,7 +78,7 @@ class Peers:
         link.command(envelope.about, envelope.payload, envelope.key, envelope.flag, envelope.id)
 
     def _refuse(self, envelope: Envelope, error: ContractError) -> None:
-        self._node.refuse_command(envelope.about, envelope.to, envelope.name, envelope.id, error)
+        self._node.delivery.refuse_command(envelope.about, envelope.to, envelope.name, envelope.id, error)
 
     # -- everything else --------------------------------------------------------------------------
 
@@ -89,21 +89,21 @@ class Peers:
 
     def _to_session(self, envelope: Envelope) -> None:
         if envelope.to in self._node.apps:
-            self._node.to_session(envelope.to, envelope.about, envelope.payload)
+            self._node.delivery.to_session(envelope.to, envelope.about, envelope.payload)
 
     def _to_user(self, envelope: Envelope) -> None:
         seq = envelope.id if isinstance(envelope.id, int) else None
-        self._node.to_user(self._node.worker, envelope.to, envelope.about, envelope.payload, seq)
+        self._node.delivery.to_user(self._node.worker, envelope.to, envelope.about, envelope.payload, seq)
 
     def _signal(self, envelope: Envelope) -> None:
         if envelope.about in self._node.video:
-            self._node.signal(envelope.to, Signal(envelope.about, envelope.payload, envelope.flag))
+            self._node.delivery.signal(envelope.to, Signal(envelope.about, envelope.payload, envelope.flag))
 
     def _presence(self, envelope: Envelope) -> None:
         if envelope.flag:
-            self._node.place(envelope.about, envelope.name)
-        elif self._node.located.get(envelope.about) == envelope.name:
-            self._node.place(envelope.about, None)
+            self._node.places.place(envelope.about, envelope.name)
+        elif self._node.places.located.get(envelope.about) == envelope.name:
+            self._node.places.place(envelope.about, None)
 
     def _watch(self, envelope: Envelope) -> None:
         link = self._node.robots.get(envelope.to)
@@ -116,13 +116,13 @@ class Peers:
             self._node.superseded(link)
 
     def _device_changed(self, envelope: Envelope) -> None:
-        self._node.spawn(self._node.device_changed, envelope.to)
+        self._node.spawn(self._node.access.device_changed, envelope.to)
 
     def _user_changed(self, envelope: Envelope) -> None:
-        self._node.spawn(self._node.user_changed, envelope.to)
+        self._node.spawn(self._node.access.user_changed, envelope.to)
 
     def _user_ended(self, envelope: Envelope) -> None:
-        self._node.user_ended(envelope.to, int(envelope.id or 0))
+        self._node.access.user_ended(envelope.to, int(envelope.id or 0))
 
 
 def _redis_away() -> ContractError:

@@ -152,7 +152,7 @@ def sign_out(call: Call) -> rows.Success:
     relay, user = call.relay, call.user
     ended = relay.store.end_tokens(user)
     if ended is not None:  # else somebody did it just now
-        relay.node.end_user(user.user_id, ended.token_version, relay.store.roles_of(user.user_id))
+        relay.node.access.end_user(user.user_id, ended.token_version, relay.store.roles_of(user.user_id))
     return rows.Success()
 
 
@@ -163,7 +163,7 @@ def change_password(call: Call) -> rows.LoginReply:
     changed = relay.store.end_tokens(call.user, hashed)
     if changed is None:
         raise refused_token()
-    relay.node.end_user(changed.user_id, changed.token_version, relay.store.roles_of(changed.user_id))
+    relay.node.access.end_user(changed.user_id, changed.token_version, relay.store.roles_of(changed.user_id))
     return _token(relay, changed)
 
 
@@ -172,9 +172,9 @@ def delete_account(call: Call) -> rows.Success:
     relay, user_id = call.relay, call.user.user_id
     _check_password(call)
     concerned = relay.store.let_go_of_all(user_id)
-    relay.node.end_user(user_id, call.user.token_version + 1, concerned)
+    relay.node.access.end_user(user_id, call.user.token_version + 1, concerned)
     for device_id, user_ids in concerned.items():
-        relay.node.access_changed(device_id, user_ids)
+        relay.node.access.changed(device_id, user_ids)
     while relay.store.delete_events_of(user_id):
         pass
     relay.store.delete_user(user_id)
@@ -233,7 +233,7 @@ def pair(call: Call) -> rows.PairReply:
     device_id = _by_code(call, lambda: call.relay.store.pair(call.user.user_id, call.body.pairing_code))
     if device_id is None:
         raise ContractError("NOT_FOUND", "No robot shows this code. Codes last 10 minutes and work once.")
-    call.relay.node.access_changed(device_id, [call.user.user_id])
+    call.relay.node.access.changed(device_id, [call.user.user_id])
     return rows.PairReply(device_id=device_id)
 
 
@@ -261,7 +261,7 @@ def unpair(call: Call) -> rows.Success:
     concerned = call.relay.store.unpair(call.user.user_id, device_id)
     if concerned is None:
         raise _not_mine()
-    call.relay.node.access_changed(device_id, concerned)
+    call.relay.node.access.changed(device_id, concerned)
     return rows.Success()
 
 
@@ -273,7 +273,7 @@ def unpair_by_id(call: Call) -> rows.Success:
         if not relay.store.remove_member(device_id, user_id):
             raise _not_mine()
         concerned = {user_id}
-    relay.node.access_changed(device_id, concerned)
+    relay.node.access.changed(device_id, concerned)
     return rows.Success()
 
 
@@ -316,7 +316,7 @@ def _not_mine() -> ContractError:
 
 def _devices(call: Call, only: str | None = None) -> list[Device]:
     found = [row for row in call.relay.store.devices_of(call.user.user_id) if only in (None, row.device_id)]
-    online = call.relay.node.online(row.device_id for row in found)
+    online = call.relay.node.places.online(row.device_id for row in found)
     return [_device(row, row.device_id in online) for row in found]
 
 
@@ -356,7 +356,7 @@ def join(call: Call) -> rows.JoinReply:
     if joined is None:
         raise ContractError("NOT_FOUND", "No robot is shared by this code. Codes last a day and work once.")
     device_id, role = joined
-    call.relay.node.access_changed(device_id, [call.user.user_id])
+    call.relay.node.access.changed(device_id, [call.user.user_id])
     return rows.JoinReply(device_id=device_id, role=role)
 
 
@@ -376,7 +376,7 @@ def change_role(call: Call) -> rows.Success:
     device_id, user_id = _owned(call), call.params["user_id"]
     if not call.relay.store.set_role(device_id, user_id, call.body.role):
         raise _no_member()
-    call.relay.node.access_changed(device_id, [user_id])
+    call.relay.node.access.changed(device_id, [user_id])
     return rows.Success()
 
 
@@ -387,7 +387,7 @@ def remove_member(call: Call) -> rows.Success:
     device_id = _my(call, call.params["device_id"]) if leaves else _owned(call)
     if not call.relay.store.remove_member(device_id, user_id):
         raise _no_member()
-    call.relay.node.access_changed(device_id, [user_id])
+    call.relay.node.access.changed(device_id, [user_id])
     return rows.Success()
 
 

@@ -73,7 +73,7 @@ class RobotLink:
         elif isinstance(action, Store):
             self.node.events.add((self, action.payload), action.event)
         elif isinstance(action, Signal):
-            self.node.signal(self.device_id, action)
+            self.node.delivery.signal(self.device_id, action)
         elif isinstance(action, Result):
             self._result(action)
         elif isinstance(action, Seen):
@@ -126,7 +126,7 @@ class RobotLink:
         if session_id is None:
             self.node.metrics.count("wimz_relay_dropped_total", 'reason="result_unasked"')
             return
-        self.node.to_session(session_id, self.device_id, result.payload)
+        self.node.delivery.to_session(session_id, self.device_id, result.payload)
 
     def show_code(self) -> None:
         """Give a robot without an owner a fresh code to show; tell one that has an owner so."""
@@ -151,7 +151,7 @@ class RobotLink:
         """Send to every app session of those who may see the robot; `seq` of an event that is in the history."""
         for user_id, workers in self.audience.items():
             for worker in workers:
-                self.node.to_user(worker, user_id, self.device_id, payload, seq)
+                self.node.delivery.to_user(worker, user_id, self.device_id, payload, seq)
 
     def watchers(self) -> set[str]:
         """The workers that have app sessions of those who may see the robot."""

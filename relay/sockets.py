@@ -142,7 +142,7 @@ def _let_robot_in_now(relay: Services, connection: Connection, proof: DeviceProo
     relay.node.add_robot(link)
     link.show_code()
     relay.node.last_seen.note(device_id)
-    relay.node.spawn(relay.node.device_changed, device_id)  # what changed while it was being let in
+    relay.node.spawn(relay.node.access.device_changed, device_id)  # what changed while it was being let in
     connection.resume(link)
 
 

@@ -71,19 +71,19 @@ class Upkeep:
         node = self._node
         users = sorted({*node.users, *(session.user_id for session in node.video.values())})
         for chunk in _chunks(users):
-            heard = node.news.copy()
+            heard = node.access.news.copy()
             present = node.store.accounts(chunk)
             for user_id in chunk:
                 account = present.get(user_id)
-                node.user_ended(user_id, None if account is None else account.token_version)
-                if node.news[user_id] == heard[user_id]:
-                    node.set_roles(user_id, {} if account is None else account.roles)
+                node.access.user_ended(user_id, None if account is None else account.token_version)
+                if node.access.news[user_id] == heard[user_id]:
+                    node.access.set_roles(user_id, {} if account is None else account.roles)
         for chunk in _chunks(sorted(node.robots)):
-            heard = node.news.copy()
+            heard = node.access.news.copy()
             members = node.store.members_of_all(chunk)
             for device_id in chunk:
-                if node.news[device_id] == heard[device_id]:
-                    node.set_members(device_id, members.get(device_id, {}))
+                if node.access.news[device_id] == heard[device_id]:
+                    node.access.set_members(device_id, members.get(device_id, {}))
 
     def _look_again_loop(self) -> None:
         last_s = time.monotonic()
@@ -123,9 +123,9 @@ class Upkeep:
         node = self._node
         wanted = {device_id for session in node.apps.values() for device_id in session.sender.roles}
         wanted |= {device_id for session in node.video.values() for device_id in session.sender.webrtc.values()}
-        for device_id in set(node.located) - wanted:
-            del node.located[device_id]
-        node.locate(sorted(wanted))
+        for device_id in set(node.places.located) - wanted:
+            del node.places.located[device_id]
+        node.places.locate(sorted(wanted))
 
     def _look_who_looks(self) -> None:
         node = self._node
@@ -164,7 +164,10 @@ class Upkeep:
         node = self._node
         node.presence.beat()
         node.fanout.echo()
-        others = {*node.located.values(), *(worker for link in node.robots.values() for worker in link.watchers())}
+        others = {
+            *node.places.located.values(),
+            *(worker for link in node.robots.values() for worker in link.watchers()),
+        }
         others.discard(node.worker)
         for worker in others - node.presence.alive(others):
             node.worker_gone(worker)

@@ -24,6 +24,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -305,6 +306,12 @@ class RelayServer:
             if close:
                 made.close()
         raise AssertionError("the kernel gives all connections to one worker")
+
+    def forgive_addresses(self) -> None:
+        """Forget the attempts from this address, which all tests share."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            for key in client.scan_iter("wimz:limit:*-address:*"):
+                client.delete(key)
 
     def close_all(self) -> None:
         for opened in self.sockets:

@@ -140,7 +140,7 @@ def test_many_guesses_at_once_are_counted_as_many(relay: Any) -> None:
         statuses = list(pool.map(guess, range(24)))
     assert statuses.count(401) == 10
     assert statuses.count(429) == 14
-    _forget_attempts(relay)
+    relay.forgive_addresses()
 
 
 def test_the_password_of_a_session_is_guessed_ten_times(relay: Any) -> None:
@@ -160,14 +160,7 @@ def test_codes_are_guessed_ten_times(relay: Any) -> None:
         assert relay.post(f"/api/device/{path}", {name: "AAAA2222"}, token=account.token).code == "NOT_FOUND"
     for path, name in (("pair", "pairing_code"), ("join", "share_code")):
         assert relay.post(f"/api/device/{path}", {name: "AAAA2222"}, token=account.token).code == "RATE_LIMITED"
-    _forget_attempts(relay)
-
-
-def _forget_attempts(relay: Any) -> None:
-    """This run's tests share one address."""
-    client = connect(relay.redis_url)
-    for key in client.scan_iter("wimz:limit:*-address:*"):
-        client.delete(key)
+    relay.forgive_addresses()
 
 
 def test_an_unknown_account_takes_as_long_as_a_wrong_password(relay: Any) -> None:
@@ -184,7 +177,7 @@ def test_an_unknown_account_takes_as_long_as_a_wrong_password(relay: Any) -> Non
         unknown.append(took_s(f"nobody{number}@example.org"))
     ratio = statistics.median(unknown) / statistics.median(known)
     assert 0.4 < ratio < 2.5, "without a hash to compare it would be a tenth"
-    _forget_attempts(relay)
+    relay.forgive_addresses()
 
 
 # -- limits ----------------------------------------------------------------------------------------

@@ -26,10 +26,11 @@ class Wire:
 
 
 class Worker:
-    """Remembers what results and events are handed to it."""
+    """Remembers what results and events are handed to its delivery."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
+        self.delivery = self
         self.results: list[tuple[str, str]] = []
         self.told: list[tuple[str, str]] = []
 

@@ -9,17 +9,19 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 
 from cli.errors import CommandError
+from contract.units import SharedRole
 from relay import admin, migrate
 from relay.config import ConfigError, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED_ROLES: tuple[str, ...] = get_args(SharedRole)
 GUNICORN_CONF = ROOT / "relay" / "gunicorn.conf.py"
 
 
@@ -58,8 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pair.add_argument("email")
     pair.add_argument("device_id")
     devices = action("devices", _devices, "list the robots")
+    members = action("members", _members, "list who may use a robot, or change whom it is shared with")
+    members.add_argument("device_id")
+    change = members.add_mutually_exclusive_group()
+    change.add_argument("--share", nargs=2, metavar=("EMAIL", "ROLE"), help="with the role driver or viewer")
+    change.add_argument("--remove", metavar="EMAIL", help="share it with this account no more")
     reseal = action("reseal", _reseal, "keep all device secrets under MASTER_KEY, so that MASTER_KEY_PREVIOUS can go")
-    for parser_ in (upgrade, add_user, add_device, pair, devices, reseal):
+    for parser_ in (upgrade, add_user, add_device, pair, devices, members, reseal):
         parser_.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -125,14 +132,38 @@ def _devices(arguments: argparse.Namespace, settings: Settings) -> None:
         print(json.dumps([dataclasses.asdict(device) for device in found], default=lambda moment: moment.isoformat()))
         return
     header = ("DEVICE", "OWNER", "SHARED", "LAST SEEN", "VERSION", "NAME")
-    table = [header, *(_device_words(device) for device in found)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    _print_table([header, *(_device_words(device) for device in found)])
+
+
+def _print_table(table: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _members(arguments: argparse.Namespace, settings: Settings) -> None:
+    url, device_id = settings.database_url, arguments.device_id
+    if arguments.share:
+        email, role = arguments.share
+        if role not in SHARED_ROLES:
+            raise CommandError(f"{role!r} is no role that can be shared. Accepted: {', '.join(SHARED_ROLES)}.")
+        admin.set_member(url, device_id, email, role)
+    elif arguments.remove:
+        admin.remove_member(url, device_id, arguments.remove)
+    found = admin.members(url, device_id)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(member) for member in found], default=lambda moment: moment.isoformat()))
+        return
+    rows = [(member.email, member.role, _moment(member.since) if member.since else "-") for member in found]
+    _print_table([("ACCOUNT", "ROLE", "SINCE"), *rows])
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
 def _device_words(device: admin.DeviceRow) -> tuple[str, ...]:
-    seen = device.last_seen.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if device.last_seen else "never"
+    seen = _moment(device.last_seen) if device.last_seen else "never"
     shared = str(device.members) if device.members else "-"
     owner, version = device.owner_email or "not paired", device.firmware_version or "-"
     return (device.device_id, owner, shared, seen, version, device.name)

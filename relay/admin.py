@@ -10,10 +10,26 @@ from typing import Any
 
 import psycopg
 
+from contract.units import Role, SharedRole
 from relay.crypto import Passwords, Sealer, SealError, new_device_secret
 from relay.migrate import migrate
+from relay.store import MAX_MEMBERS
 
-__all__ = ["AdminError", "DeviceRow", "add_device", "add_user", "devices", "migrate", "new_user_id", "pair", "reseal"]
+__all__ = [
+    "AdminError",
+    "DeviceRow",
+    "MemberRow",
+    "add_device",
+    "add_user",
+    "devices",
+    "members",
+    "migrate",
+    "new_user_id",
+    "pair",
+    "remove_member",
+    "reseal",
+    "set_member",
+]
 
 _DEVICE_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
@@ -35,6 +51,15 @@ class DeviceRow:
     members: int
     last_seen: datetime | None
     firmware_version: str | None
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """Who may use a robot, as listed for the operator; `since` is None for its owner."""
+
+    email: str
+    role: Role
+    since: datetime | None
 
 
 def new_user_id() -> str:
@@ -119,15 +144,10 @@ def pair(database_url: str, email: str, device_id: str) -> None:
 
 
 def _give(connection: psycopg.Connection[Any], email: str, device_id: str) -> None:
-    user = connection.execute("SELECT user_id FROM users WHERE email = %s", (email.strip().lower(),)).fetchone()
-    if user is None:
-        raise AdminError(f"There is no account {email!r}. Make it with `wimz relay add-user`.")
-    device = connection.execute("SELECT owner_id FROM devices WHERE device_id = %s FOR UPDATE", (device_id,)).fetchone()
-    if device is None:
-        raise AdminError(f"There is no device {device_id!r}. Make it with `wimz relay add-device`.")
-    if device[0] not in (None, user[0]):
+    user_id = _user_id(connection, email)
+    if _lock_device(connection, device_id) not in (None, user_id):
         raise AdminError(f"{device_id!r} has another owner, who has to unpair it first.")
-    connection.execute("UPDATE devices SET owner_id = %s WHERE device_id = %s", (user[0], device_id))
+    connection.execute("UPDATE devices SET owner_id = %s WHERE device_id = %s", (user_id, device_id))
     connection.execute("DELETE FROM pairing_codes WHERE device_id = %s", (device_id,))
 
 
@@ -169,3 +189,73 @@ def devices(database_url: str) -> list[DeviceRow]:
             "LEFT JOIN users ON users.user_id = devices.owner_id ORDER BY device_id"
         ).fetchall()
     return [DeviceRow(*row) for row in rows]
+
+
+def members(database_url: str, device_id: str) -> list[MemberRow]:
+    """Who may use the robot: its owner first, then by address.
+
+    Raises:
+        AdminError: there is no such robot.
+    """
+    with psycopg.connect(database_url) as connection:
+        _lock_device(connection, device_id)
+        rows = connection.execute(
+            "SELECT email, 'owner', NULL FROM devices JOIN users ON user_id = owner_id WHERE device_id = %(id)s "
+            "UNION ALL (SELECT email, role, since FROM members JOIN users USING (user_id) WHERE device_id = %(id)s "
+            "ORDER BY email)",
+            {"id": device_id},
+        ).fetchall()
+    return [MemberRow(*row) for row in rows]
+
+
+def set_member(database_url: str, device_id: str, email: str, role: SharedRole) -> None:
+    """Share the robot with an account, or give it another role. A relay that runs sees it within a minute.
+
+    Raises:
+        AdminError: there is no such account or robot, the robot has no owner or this one, or is shared with too many.
+    """
+    with psycopg.connect(database_url) as connection:
+        owner_id = _lock_device(connection, device_id)
+        user_id = _user_id(connection, email)
+        if owner_id is None:
+            raise AdminError(f"{device_id!r} has no owner yet. Give it one with `wimz relay pair`.")
+        if owner_id == user_id:
+            raise AdminError(f"{device_id!r} belongs to {email!r}, who may do everything with it.")
+        connection.execute(
+            "INSERT INTO members (user_id, device_id, role) VALUES (%s, %s, %s) "
+            "ON CONFLICT (user_id, device_id) DO UPDATE SET role = excluded.role",
+            (user_id, device_id, role),
+        )
+        row = connection.execute("SELECT count(*) FROM members WHERE device_id = %s", (device_id,)).fetchone()
+        if row is not None and row[0] > MAX_MEMBERS:
+            raise AdminError(f"{device_id!r} is shared with {MAX_MEMBERS} people, and that is the most.")
+
+
+def remove_member(database_url: str, device_id: str, email: str) -> None:
+    """Share the robot with this account no more. A relay that runs sees it within a minute.
+
+    Raises:
+        AdminError: there is no such account or robot, or it is not shared with the account.
+    """
+    with psycopg.connect(database_url) as connection:
+        _lock_device(connection, device_id)
+        removed = connection.execute(
+            "DELETE FROM members WHERE device_id = %s AND user_id = %s", (device_id, _user_id(connection, email))
+        ).rowcount
+    if not removed:
+        raise AdminError(f"{device_id!r} is not shared with {email!r}. `wimz relay members` lists who may use it.")
+
+
+def _user_id(connection: psycopg.Connection[Any], email: str) -> str:
+    user = connection.execute("SELECT user_id FROM users WHERE email = %s", (email.strip().lower(),)).fetchone()
+    if user is None:
+        raise AdminError(f"There is no account {email!r}. Make it with `wimz relay add-user`.")
+    return str(user[0])
+
+
+def _lock_device(connection: psycopg.Connection[Any], device_id: str) -> str | None:
+    """Its owner's user_id."""
+    device = connection.execute("SELECT owner_id FROM devices WHERE device_id = %s FOR UPDATE", (device_id,)).fetchone()
+    if device is None:
+        raise AdminError(f"There is no device {device_id!r}. Make it with `wimz relay add-device`.")
+    return None if device[0] is None else str(device[0])

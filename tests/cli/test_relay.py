@@ -50,6 +50,39 @@ def test_an_account_and_its_robot_are_made_and_listed(
     assert (listed["device_id"], listed["owner_email"], listed["last_seen"]) == ("rex", "ann@wimz.example", None)
 
 
+def test_who_may_use_a_robot_is_listed_and_changed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for email in ("owner@wimz.example", "guest@wimz.example"):
+        monkeypatch.setattr("sys.stdin", io.StringIO("a long enough one\n"))
+        assert main(["relay", "add-user", email]) == 0
+    assert main(["relay", "add-device", "kit", "--owner", "owner@wimz.example"]) == 0
+
+    def listed(*arguments: str) -> list[tuple[str, str]]:
+        capsys.readouterr()
+        assert main(["relay", "members", "kit", "--json", *arguments]) == 0
+        return [(member["email"], member["role"]) for member in json.loads(capsys.readouterr().out)]
+
+    owner = ("owner@wimz.example", "owner")
+    assert listed() == [owner]
+    for role in ("viewer", "driver"):
+        assert listed("--share", "guest@wimz.example", role) == [owner, ("guest@wimz.example", role)]
+    assert main(["relay", "members", "kit"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["ACCOUNT", "ROLE", "SINCE"]
+    assert listed("--remove", "guest@wimz.example") == [owner]
+    refusals = {
+        ("--remove", "guest@wimz.example"): "is not shared with",
+        ("--share", "guest@wimz.example", "owner"): "Accepted: driver, viewer.",
+        ("--share", "owner@wimz.example", "viewer"): "may do everything",
+        ("--share", "nobody@wimz.example", "viewer"): "There is no account",
+    }
+    for arguments, words in refusals.items():
+        assert main(["relay", "members", "kit", *arguments]) == 1
+        assert words in capsys.readouterr().err
+    assert main(["relay", "members", "nokit"]) == 1
+    assert "There is no device" in capsys.readouterr().err
+
+
 def test_a_device_for_an_account_that_is_not_there_is_not_made(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["relay", "add-device", "bo", "--owner", "nobody@wimz.example"]) == 1
     assert "There is no account" in capsys.readouterr().err

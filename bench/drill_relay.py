@@ -159,6 +159,8 @@ def run(directory: Path, pairs: int, pause_s: float) -> list[Row]:
         rows.append(Row("what must never be", wrongs, 0, not any(wrongs[name] for name in never)))
         refusals = sum((app.refused for app in crowd.apps), Counter[str]())
         rows.append(Row("commands refused, with the reason", {code: float(count) for code, count in refusals.items()}))
+        errors = sum((person.errors for person in (*crowd.robots, *crowd.apps)), Counter[str]())
+        rows.append(Row("connections lost, with the reason", {what: float(count) for what, count in errors.items()}))
         crowd.end()
     finally:
         site.close()

@@ -2,7 +2,7 @@
 
 One relay with one worker. Two apps that read nothing are told MB (50) by their robot while PAIRS (100) others are
 measured; one reads again half way, the other never does. While those others are measured again, a role is taken away
-fifty times. Then CONNECTIONS (10 000) are left alone for MINUTES (1), and with a thousand the relay is asked to end.
+fifty times. Then CONNECTIONS (10 000) are left alone for MINUTES (1). Under DRAINED (1 000) the relay is asked to end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ MAX_GROWTH_MB = 8.0
 """Of a worker during the flood, more than the 1 MiB that may wait for one socket and what Python keeps."""
 MAX_GONE_S = SLOW_LINGER_S
 """A socket is closed early in the flood, and then kept for so long."""
-DRAINED = 1000
 DRAIN_AIM_S = 2.0
 ROLE_CHANGES = 50
 ROLE_AIM_S = 1.0
@@ -110,6 +109,7 @@ def main() -> None:
     raise_descriptor_limit()
     pairs, megabytes = int(os.environ.get("PAIRS", "100")), float(os.environ.get("MB", "50"))
     connections, minutes = int(os.environ.get("CONNECTIONS", "10000")), float(os.environ.get("MINUTES", "1"))
+    drained = min(connections, int(os.environ.get("DRAINED", "1000")))
     directory = Path(tempfile.mkdtemp(prefix="wz-"))
     directory.chmod(0o711)
     site = Site(directory, max(connections // 2, pairs + 3))
@@ -120,7 +120,7 @@ def main() -> None:
                 *flood_rows(site, server, pairs, megabytes),
                 roles_row(site, server, pairs),
                 watch_row(site, server, connections, minutes),
-                drain_row(site, server, min(connections, DRAINED)),
+                drain_row(site, server, drained),
             ]
         finally:
             server.stop()

@@ -18,6 +18,8 @@ POOL_WAIT_S = 5.0
 SHORT_WAIT_S = 1.0
 """For what is tried again anyway."""
 STATEMENT_TIMEOUT_MS = 5_000
+IDLE_IN_TRANSACTION_MS = 2_000
+"""A host that is cut off in the middle of a transaction keeps the robots' rows locked for the others no longer."""
 UNACKNOWLEDGED_MS = 3_000
 """A server that acknowledges nothing for so long is cut off; the kernel itself would go on for a quarter of an hour."""
 CONNECT_S = 2
@@ -45,7 +47,8 @@ class Database:
             kwargs={
                 "connect_timeout": CONNECT_S,
                 "tcp_user_timeout": UNACKNOWLEDGED_MS,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+                f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}",
             },
             reconnect_timeout=RECONNECT_S,
         )
@@ -72,7 +75,13 @@ class Database:
         try:
             with self._pool.connection(wait_s) as connection:
                 yield connection
-        except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError) as error:
+        except (
+            PoolTimeout,
+            PoolClosed,
+            TooManyRequests,
+            psycopg.OperationalError,
+            psycopg.errors.IdleInTransactionSessionTimeout,
+        ) as error:
             log.warning("database: %s: %s", type(error).__name__, str(error).strip().splitlines()[:1])
             raise ContractError("UNAVAILABLE", "The database cannot be reached just now. Try again soon.") from error
         except psycopg.DataError as error:

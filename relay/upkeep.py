@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BEAT_S = 1.0
 RESYNC_S = 5.0
+OTHERS_UP_S = 1.5
+"""Longer than a worker rests between two attempts to reach Redis."""
 NOTE_S = 2.0
 LOOK_AGAIN_S = 60.0
 """How often roles are read anew although news of each change is sent; every `RESYNC_S` while Redis is away."""
@@ -55,6 +57,12 @@ class Upkeep:
         self._node.guarded(self._node.presence.beat)
         self._node.guarded(self.look_again)
         self._node.guarded(self.resync)
+        self._announce_robots()
+        gevent.sleep(OTHERS_UP_S)  # who was not back yet has not heard it, nor we of them
+        self._node.guarded(self.resync)
+        self._announce_robots()
+
+    def _announce_robots(self) -> None:
         for link in list(self._node.robots.values()):
             self._node.announce(link, True)
 
@@ -155,10 +163,10 @@ class Upkeep:
         up = False
         try:
             self._node.store.ping()
-            self._node.last_seen.write()
             up = True
         finally:
             self._node.database_up = up
+        self._node.last_seen.write()
 
     def _beat(self) -> None:
         node = self._node

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,3 +187,25 @@ def test_a_database_that_is_away_is_unavailable() -> None:
     with pytest.raises(ContractError, match="UNAVAILABLE"):
         nowhere.ping()
     nowhere.close()
+
+
+def test_a_transaction_that_its_worker_left_open_holds_nobody_up(
+    database_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that is cut off between two statements leaves its rows locked."""
+    monkeypatch.setattr("relay.database.IDLE_IN_TRANSACTION_MS", 200)
+    device_id = _device(database_url, "wimz_locked")
+    gone = Store(database_url, Sealer(MASTER_KEY))
+    gone.open()
+    stored: list[Any] = []
+
+    def hold() -> None:
+        with gone._connection() as connection:
+            connection.execute("SELECT 1 FROM devices WHERE device_id = %s FOR UPDATE", (device_id,))
+            stored.extend(store.add_events([NewEvent(device_id, "e", "treat", {}, "now")]))
+            connection.execute("SELECT 1")
+
+    with pytest.raises(ContractError, match="UNAVAILABLE"):  # who is back afterwards is told to try again
+        hold()
+    gone.close()
+    assert [index for index, row in stored if row is not None] == [0], "the others went on meanwhile"

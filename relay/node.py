@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 SESSION_GRACE_S = 6.0
 """How long a video session outlives the socket of its app (contract)."""
 DRAIN_S = 1.0
+DRAIN_TOGETHER = 20
 ADMISSIONS_AT_ONCE = 128
 """How many are let in at the same time: as many as are looked up together."""
 READING_AT_ONCE = 3
@@ -117,16 +118,17 @@ class Node:
         self.draining = True
         connections = list(self.connections)
         log.info("draining %d connections", len(connections))
-        step = max(1, len(connections) // 20)
-        for start in range(0, len(connections), step):
-            for connection in connections[start : start + step]:
-                connection.close(CLOSE_RESTARTING, "the relay restarts: connect again")
-            gevent.sleep(DRAIN_S / 20)
+        began_s = time.monotonic()
+        for index, connection in enumerate(connections):
+            if index % DRAIN_TOGETHER == 0:
+                gevent.sleep(max(0.0, began_s + DRAIN_S * index / len(connections) - time.monotonic()))
+            connection.close(CLOSE_RESTARTING, "the relay restarts: connect again")
         gevent.sleep(0.05)  # for the last replies of the closing handshake, and the farewells in Redis
         try:
             self.presence.end()
         except redis.RedisError as error:
             log.warning("cannot say farewell in Redis: %s", error)
+        self.guarded(self.last_seen.write)
         self.fanout.stop()
         self.events.stop()
         self._upkeep.stop()
@@ -228,9 +230,11 @@ class Node:
             return
         self.users.pop(session.user_id, None)
         self.access.news.pop(session.user_id, None)
+        if self.draining:
+            return
         for device_id in session.sender.roles:
             self.watch(device_id, session.user_id, False)
-        if not self.draining and not session.sender.webrtc:  # else its video is to hear of changes still
+        if not session.sender.webrtc:  # else its video is to hear of changes still
             self.spawn(self._user_left, session.user_id)
 
     def _user_left(self, user_id: str) -> None:
@@ -285,6 +289,9 @@ class Node:
             return  # superseded: the robot is there
         del self.robots[link.device_id]
         self.access.news.pop(link.device_id, None)
+        if self.draining:  # with the worker goes what it had: nobody waits for thousands of farewells
+            self.last_seen.note(link.device_id)
+            return
         if self.places.located.get(link.device_id) == self.worker:
             self.places.place(link.device_id, None)
         self.spawn(self._robot_left, link)

@@ -35,14 +35,11 @@ def register(app: Flask) -> None:
 
 
 def _check_admitting() -> None:
-    """Refuse before the handshake (503) whom this worker could not let in: nginx then asks another relay."""
+    """Refuse before the handshake (503) whom this worker lets in no more: nginx then asks another relay."""
     if request.url_rule is None or not request.url_rule.websocket:
         return
-    node = services().node
-    if node.draining:
+    if services().node.draining:
         raise ContractError("UNAVAILABLE", "This relay is about to restart. Connect again.")
-    if not node.database_up:
-        raise ContractError("UNAVAILABLE", "This relay cannot reach its database just now. Try again soon.")
 
 
 def _take(ws: Any, relay: Services, kind: str) -> Connection:

@@ -1,7 +1,7 @@
 """Our ring and its peers, each a way for pictures from one process to another, for `bench/frames.py`.
 
-Each peer is used as its own documentation has it, in the leanest loop that it allows; whatever makes ours safe (a typed
-tick, many readers, a picture that is known to be whole) is not asked of the peers.
+Each peer is used as its own documentation has it, in the leanest loop that it allows; whatever makes ours safe (epochs,
+many readers, a picture that is known to be whole) is not asked of the peers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import zmq
 
-from bus.codec import Message
-from bus.frames import FrameReader, FrameWriter, Picture
+from bus.bell import Bell, follow
+from bus.frames import Frame, FrameReader, FrameWriter, Picture
 from bus.messages import FrameTick
 from bus.topics import CAMERA_TICK
 from bus.zeromq import ZmqBus
@@ -89,15 +89,18 @@ class Way(ABC):
 
 
 class Ring(Way):
-    """Ours, as the camera and its readers do it: into the ring, a tick on the bus, used where it lies."""
+    """Ours, as the camera and its readers do it: into the ring, the bell, used where it lies. And a tick on the bus for
+    who looks on, which nobody does."""
 
-    name = "WIM-Z ring + tick"
+    name = "WIM-Z ring + bell"
 
     def write(self, camera: Camera, period_s: float, more: Callable[[], bool]) -> None:
         bus, ring = ZmqBus("camera", self.directory), FrameWriter(self.directory, "main", WIDTH, HEIGHT)
+        bell = Bell(self.directory)
 
         def take() -> None:
             written = ring.write(*camera.take())
+            bell.ring()
             bus.publish(CAMERA_TICK, FrameTick(written.number, written.slot, written.epoch, written.capture_ns))
             if not more():
                 bus.call_later(0.2, bus.stop)  # the last tick is on its way
@@ -109,16 +112,12 @@ class Ring(Way):
         bus.run()
 
     def read(self, got: Got, ready: Callable[[], None]) -> None:
-        bus, ring, last = ZmqBus("webrtc", self.directory), FrameReader(self.directory, "main"), 0
+        bus = ZmqBus("webrtc", self.directory)
 
-        def on_tick(_: Message[FrameTick]) -> None:
-            nonlocal last
-            frame = ring.latest(newer_than=last)
-            if frame is not None:
-                last = frame.number
-                got(frame.picture, frame.capture_ns)(frame.still_valid())
+        def on_frame(frame: Frame) -> None:
+            got(frame.picture, frame.capture_ns)(frame.still_valid())
 
-        bus.subscribe(CAMERA_TICK, on_tick)
+        follow(bus, FrameReader(self.directory, "main"), on_frame)
         bus.call_soon(ready)
         bus.run()
 

@@ -25,6 +25,14 @@ class Timer(Protocol):
     def cancel(self) -> None: ...
 
 
+class Source(Protocol):
+    """What becomes readable by itself, outside the bus."""
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
 class Bus(Protocol):
     """What a process sees of the bus. All handlers run one after the other, on the bus's own loop.
 
@@ -76,6 +84,9 @@ class Bus(Protocol):
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call once."""
+
+    def watch(self, source: Source, call: Callable[[], None]) -> None:
+        """Call when a source has something to read, which `call` then reads. The bus closes it at its own end."""
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call on the bus's loop. The way for other threads to hand work over."""

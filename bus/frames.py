@@ -26,7 +26,7 @@ uses the picture where it lies and looks at the sequence again when it is done; 
 So the odd sequence is seen before any pixel of the new picture, all pixels before the even one, and a reader's last
 look comes after its last pixel. The words are aligned and 8 bytes long; `memoryview` stores and loads them in one piece
 where registers have 64 bits. No language standard promises any of this: it leans on how CPython and glibc are built.
-The common path does not depend on it: a reader that was woken by the tick reads what was written before a system call,
+The common path does not depend on it: a reader that was woken by the bell reads what was written before a system call,
 and only a reader that is nearly lapped needs the sequence to say so.
 
 Made with mmap because `multiprocessing.shared_memory` lets the first reader that exits unlink a live segment (3.11,
@@ -286,6 +286,7 @@ class FrameReader:
     """A reader of a ring. The writer need not be there yet, and may come and go. For one thread."""
 
     def __init__(self, run_dir: Path, name: str) -> None:
+        self.run_dir = run_dir
         self._path = run_dir / f"frames.{name}"
         self._ring: _Mapping | None = None
         self._seen: tuple[int, float] = (0, 0.0)

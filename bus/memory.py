@@ -9,6 +9,7 @@ hub.advance(0.4)
 from __future__ import annotations
 
 import itertools
+import select
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from bus import codec
-from bus.base import Server, Timer
+from bus.base import Server, Source, Timer
 from bus.codec import Message
 from bus.endpoint import Asker, Complaints, Desk, Reader, promise
 from bus.messages import Origin
@@ -46,14 +47,17 @@ class MemoryHub:
 
     def kill(self, name: str) -> None:
         """The process is gone, as after kill -9: its timers and handlers are never called again."""
-        self.buses.pop(name).alive = False
+        killed = self.buses.pop(name)
+        killed.alive = False
+        for source, _ in killed.watched:
+            source.close()
         for bus in self.buses.values():
             for lane in ("req", "stop"):
                 bus.lost(f"{name}.{lane}")
 
     def run(self) -> None:
         """Deliver everything that is on its way, stops first."""
-        while self._stop_queue or self._queue:
+        while self._stop_queue or self._queue or self._heard():
             (self._stop_queue or self._queue).popleft()()
 
     def advance(self, seconds: float) -> None:
@@ -80,6 +84,13 @@ class MemoryHub:
     def post(self, call: Call, *, urgent: bool = False) -> None:
         (self._stop_queue if urgent else self._queue).append(call)
 
+    def _heard(self) -> bool:
+        """Whether a source has something to read; its calls are on their way then."""
+        calls = {source: call for bus in self.buses.values() for source, call in bus.watched}
+        readable = select.select(calls, (), (), 0)[0] if calls else []
+        self._queue.extend(calls[source] for source in readable)
+        return bool(readable)
+
     def _run_timers(self) -> None:
         while (scheduled := self.timers.pop_due(self.now)) is not None:
             scheduled[1]()
@@ -102,6 +113,7 @@ class MemoryBus:
         self._seqs: Counter[str] = Counter()
         self._last: dict[str, bytes] = {}
         self._readers: list[Reader] = []
+        self.watched: list[tuple[Source, Call]] = []
 
     def now(self) -> float:
         return self._hub.now
@@ -150,6 +162,9 @@ class MemoryBus:
 
     def call_later(self, delay_s: float, call: Call) -> Timer:
         return self._schedule(delay_s, call, None)
+
+    def watch(self, source: Source, call: Call) -> None:
+        self.watched.append((source, self._guarded(call)))
 
     def call_soon(self, call: Call) -> None:
         self._post(call)

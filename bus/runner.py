@@ -205,12 +205,15 @@ def log_to_stderr(name: str) -> None:
     )
 
 
-def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
+def die_with_parent(signal_number: int = signal.SIGTERM, parent: int | None = None) -> None:
     """Be told when the parent ends: a kill -9 of supervisord must not leave the robot running unsupervised.
 
     Call it from the main thread, since the signal fires when the *thread* that made this process ends.
+
+    Args:
+        parent: its pid, where that is known: the parent may be gone before this process can ask.
     """
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it ended in between

@@ -23,7 +23,7 @@ import zmq
 from msgspec import Struct
 
 from bus import codec, lock
-from bus.base import Server, Timer
+from bus.base import Server, Source, Timer
 from bus.codec import MAX_MESSAGE_BYTES, Message
 from bus.connection import stay_connected
 from bus.endpoint import Asker, Complaints, Desk, Reader, lane_of, promise
@@ -100,6 +100,7 @@ class ZmqBus:
         self._stop_poll = select.poll()
         self._stop_poll.register(int(self._stop_lane.getsockopt(zmq.FD)), select.POLLIN)
         self._stop_answered = False
+        self._sources: list[Source] = []
 
     # -- the interface ----------------------------------------------------------------------------
 
@@ -156,6 +157,9 @@ class ZmqBus:
 
     def call_later(self, delay_s: float, call: Call) -> Timer:
         return self._schedule(delay_s, call, None)
+
+    def watch(self, source: Source, call: Call) -> None:
+        self._on_loop(lambda: self._watch(source, call))
 
     def call_soon(self, call: Call) -> None:
         self._hand_over(call)
@@ -313,6 +317,8 @@ class ZmqBus:
 
     def _close(self) -> None:
         self._readiness.close()
+        for source in self._sources:
+            source.close()
         self._context.destroy(linger=0)
         if self._lock_fd is not None:
             os.close(self._lock_fd)
@@ -325,6 +331,18 @@ class ZmqBus:
         """What came too late for the loop is ended, not left hanging: a request is `Unavailable`."""
         while self._urgent or self._handed_over:
             self._guarded((self._urgent or self._handed_over).popleft())
+
+    def _watch(self, source: Source, call: Call) -> None:
+        if self._closed:
+            source.close()
+            return
+        self._sources.append(source)
+
+        def read() -> bool:
+            call()
+            return False
+
+        self._readiness.watch_fd(source.fileno(), read)
 
     def _clear_wake(self) -> bool:
         os.eventfd_read(self._wake_fd)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bus.base import Bus
+from bus.bell import Bell
 from bus.events import utc_now
 from bus.frames import FrameWriter
 from bus.messages import CameraState, Fault, FrameTick
@@ -42,6 +43,7 @@ class CameraService:
         self._bus, self._config, self._give_up = bus, config, give_up
         self._main = FrameWriter(run_dir, "main", config.width, config.height)
         self._small = FrameWriter(run_dir, "small", config.small_width, config.small_height)
+        self._bell = Bell(run_dir)
         self._scale = Scaler(config.small_width, config.small_height)
         self._keeper = SourceKeeper(bus.now())
         self._feeder = feeder_for(bus, source, config.fps, self)
@@ -69,6 +71,7 @@ class CameraService:
         small = self._scale(capture.main) if capture.small is None else capture.small
         self._small.write(small, capture.capture_ns)
         written = self._main.write(capture.main, capture.capture_ns)
+        self._bell.ring()
         self._bus.publish(CAMERA_TICK, FrameTick(written.number, written.slot, written.epoch, written.capture_ns))
         self._bus.counters["camera.frames"] += 1
         self._times.append(now)

@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from bus import settings
 from bus.base import Bus
-from bus.codec import Message
+from bus.bell import follow
 from bus.errors import SettingsError
 from bus.events import robot_event, timestamp, utc_now
 from bus.frames import Frame, FrameReader
-from bus.messages import Dog, Fault, FrameTick, Sighting
+from bus.messages import Dog, Fault, Sighting
 from bus.runner import Context
-from bus.topics import CAMERA_TICK, EVENTS, FAULTS, SIGHTING
+from bus.topics import EVENTS, FAULTS, SIGHTING
 from contract.models import Detection
 from processes.detector.config import DetectorConfig
 from processes.detector.driver import Detector, MobilenetDetector, ModelError, SceneDetector
@@ -60,14 +60,14 @@ class DetectorService:
             wall_clock,
             cpu_s,
         )
-        self._small, self._main = FrameReader(run_dir, "small"), FrameReader(run_dir, "main")
+        self._small = FrameReader(run_dir, "small")
         self._detector: Detector | None = None
         self._follower: Follower | None = None
         self._trouble: str | None = None
         self._told_at = float("-inf")
         self._news = News()
         self._pace = self._new_pace()
-        bus.subscribe(CAMERA_TICK, self._on_tick)
+        follow(bus, FrameReader(run_dir, "main"), self._on_frame)
         bus.every(CHECK_S, self._check)
         bus.call_soon(self._check)
 
@@ -107,12 +107,12 @@ class DetectorService:
 
     # -- looking ----------------------------------------------------------------------------------
 
-    def _on_tick(self, message: Message[FrameTick]) -> None:
+    def _on_frame(self, main: Frame) -> None:
         if self._detector is None or not self._pace.due(self._bus.now()):
             return
-        small, main = self._small.latest(), self._main.latest()
-        if small is None or main is None or small.capture_ns != main.capture_ns:
-            self._bus.counters["detector.unpaired"] += 1  # the next frame is being written: its tick comes
+        small = self._small.latest()
+        if small is None or small.capture_ns != main.capture_ns:
+            self._bus.counters["detector.unpaired"] += 1  # the next frame is being written: its bell comes
             return
         try:
             self._look(self._detector, small, main)

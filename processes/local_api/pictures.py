@@ -9,7 +9,6 @@ from typing import Protocol
 import simplejpeg
 
 from bus.frames import Frame, planes
-from bus.messages import FrameTick
 
 ATTEMPTS = 3
 """How often a frame that was overwritten while it was encoded is tried again."""
@@ -38,25 +37,25 @@ class Pictures:
         self._quality = quality
         self._arrived = threading.Condition()
         self._encoding = threading.Lock()
-        self._tick = FrameTick(0, 0, 0, 0)
+        self._number = self._captured_ns = 0
         self._jpeg: Jpeg | None = None
         self.encoded = 0
 
-    def on_tick(self, tick: FrameTick) -> None:
+    def on_frame(self, frame: Frame) -> None:
         """A new frame is in the ring."""
         with self._arrived:
-            self._tick = tick
+            self._number, self._captured_ns = frame.number, frame.capture_ns
             self._arrived.notify_all()
 
     @property
     def captured_ns(self) -> int:
         """When the newest frame was taken; 0: there was none."""
-        return self._tick.capture_ns
+        return self._captured_ns
 
     @property
     def number(self) -> int:
         """The newest frame's number; 0: there was none."""
-        return self._tick.seq
+        return self._number
 
     def next(self, other_than: int, timeout_s: float) -> Jpeg | None:
         """The newest picture once its number is another than `other_than`; None when none comes in time.
@@ -65,10 +64,10 @@ class Pictures:
             bus.frames.FrameError: the ring is none.
         """
         with self._arrived:
-            if not self._arrived.wait_for(lambda: self._tick.seq not in (0, other_than), timeout_s):
+            if not self._arrived.wait_for(lambda: self._number not in (0, other_than), timeout_s):
                 return None
         with self._encoding:
-            if self._jpeg is None or self._jpeg.number != self._tick.seq:
+            if self._jpeg is None or self._jpeg.number != self._number:
                 self._jpeg = self._encode()
             return self._jpeg
 

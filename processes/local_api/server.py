@@ -18,6 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers import gthread
 
 from bus import settings
+from bus.bell import follow
 from bus.errors import BusError
 from bus.frames import FrameReader
 from bus.injection import serve_injections
@@ -97,7 +98,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "accesslog": None,
             "control_socket_disable": True,
             "proc_name": "wimz-local_api",
-            "post_fork": lambda arbiter, worker: die_with_parent(signal.SIGKILL),
+            "post_fork": lambda arbiter, worker: die_with_parent(signal.SIGKILL, arbiter.pid),
             "post_worker_init": self._post_worker_init,
             "worker_exit": self._worker_exit,
         }
@@ -110,6 +111,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         serve_injections(bus)
         door = Door(self._token, require_token=self._local.require_token)
         pictures = Pictures(FrameReader(self._run_dir, "main"), self._local.jpeg_quality)
+        follow(bus, FrameReader(self._run_dir, "main"), pictures.on_frame)
         device_id, data_dir = settings.device_id(self._config), settings.data_dir(self._config)
         self._api = LocalApi(bus, self._local, door, pictures, device_id, data_dir)
         self._thread = bus.start()

@@ -20,7 +20,7 @@ from bus.events import utc_now
 from bus.frames import FrameError
 from bus.gateway import Gateway, Session
 from bus.messages import Origin
-from bus.topics import CAMERA_STATE, CAMERA_TICK, LINK_STATE, PAIRING_CODE, TELEMETRY, TELEMETRY_HISTORY
+from bus.topics import CAMERA_STATE, LINK_STATE, PAIRING_CODE, TELEMETRY, TELEMETRY_HISTORY
 from contract.commands import Command, Nothing
 from contract.errors import ContractError
 from contract.frames import CLOSE_RESTARTING
@@ -102,7 +102,6 @@ class LocalApi:
         self._link = Latest(bus, LINK_STATE)
         self._camera = Latest(bus, CAMERA_STATE)
         self.sockets = Sockets(bus, door.check_token, device_id, wall_clock)
-        bus.subscribe(CAMERA_TICK, lambda message: pictures.on_tick(message.value))
 
     def stop(self) -> None:
         """The server is stopping: streams end, and every client is told to come back. On the bus's loop."""

@@ -16,13 +16,16 @@ from typing import Any
 import msgspec
 
 from bus.base import Bus
+from bus.bell import follow
 from bus.codec import Message, Request
 from bus.errors import Unavailable
+from bus.frames import Frame as Picture
+from bus.frames import FrameReader
 from bus.gateway import Gateway
-from bus.messages import FrameTick, Origin, RobotEvent, Signal, SignalOut, VideoState
+from bus.messages import Origin, RobotEvent, Signal, SignalOut, VideoState
 from bus.promise import Promise
 from bus.runner import Context
-from bus.topics import CAMERA_TICK, EVENTS, SIGNAL, SIGNAL_OUT, VIDEO_STATE
+from bus.topics import EVENTS, SIGNAL, SIGNAL_OUT, VIDEO_STATE
 from contract.commands import Nothing
 from contract.errors import ContractError
 from contract.frames import Event, Frame, WebrtcAnswer, WebrtcClose, WebrtcError, WebrtcIce, WebrtcRequest
@@ -61,7 +64,7 @@ class WebrtcService:
             name: VideoEncoder(name, config.video, run_dir, self.post, bus.counters) for name in self.codecs()
         }
         bus.serve(SIGNAL, self._on_signal)
-        bus.subscribe(CAMERA_TICK, self._on_tick)
+        follow(bus, FrameReader(run_dir, "main"), self._on_picture)
         for topic in EVENTS.values():
             bus.subscribe(topic, self._on_event)
         self._sweeper = self._loop.create_task(self._sweep())
@@ -117,7 +120,7 @@ class WebrtcService:
         self.post(lambda: self._spawn(self._signal(frame, request.body.origin, done)))
         return done
 
-    def _on_tick(self, message: Message[FrameTick]) -> None:
+    def _on_picture(self, picture: Picture) -> None:
         for encoder in self._encoders.values():
             encoder.tick()
 

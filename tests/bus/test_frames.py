@@ -53,9 +53,10 @@ from types import FrameType
 from bus.frames import FrameWriter
 from bus.runner import die_with_parent
 die_with_parent(signal.SIGKILL)
+nursery = os.getpid()
 for size in itertools.cycle(((640, 480), (640, 480), (640, 480), (320, 240))):
     if (pid := os.fork()) == 0:
-        die_with_parent(signal.SIGKILL)
+        die_with_parent(signal.SIGKILL, nursery)
         writer = FrameWriter(Path(sys.argv[1]), "main", *size)
         for count in itertools.count():
             with writer.slot(1) as place:

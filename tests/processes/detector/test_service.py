@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bus.bell import Bell
 from bus.errors import SettingsError
 from bus.frames import SLOTS, FrameWriter, blank
 from bus.memory import MemoryHub
-from bus.messages import Fault, FrameTick, RobotEvent, Sighting
-from bus.topics import CAMERA_TICK, EVENTS, FAULTS, SIGHTING
+from bus.messages import Fault, RobotEvent, Sighting
+from bus.topics import EVENTS, FAULTS, SIGHTING
 from processes.detector.config import DetectorConfig
 from processes.detector.driver import Detector, ModelError, SceneDetector
 from processes.detector.found import Found
@@ -30,7 +31,7 @@ class Room:
         self.detector = detector
         self.cpu_s = 0.0
         self.small, self.main = FrameWriter(run_dir, "small", 64, 36), FrameWriter(run_dir, "main", 128, 72)
-        self.camera = self.hub.bus("camera")
+        self.bell = Bell(run_dir)
         self.sightings: list[Sighting] = []
         self.events: list[RobotEvent] = []
         self.faults: list[Fault] = []
@@ -57,8 +58,8 @@ class Room:
     def frame(self) -> None:
         capture_ns = round(self.hub.now * 1e9)
         self.small.write(blank(64, 36), capture_ns)
-        written = self.main.write(blank(128, 72), capture_ns)
-        self.camera.publish(CAMERA_TICK, FrameTick(written.number, written.slot, written.epoch, capture_ns))
+        self.main.write(blank(128, 72), capture_ns)
+        self.bell.ring()
         self.hub.run()
 
 

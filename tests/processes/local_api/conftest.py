@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 
 from bus import settings
+from bus.bell import Bell
 from bus.frames import FrameWriter
-from bus.messages import CameraState, FrameTick, Origin, SessionEnd, Signal
-from bus.topics import CAMERA_STATE, CAMERA_TICK, COMMAND_TOPICS, DRIVER_GONE, SIGNAL, TELEMETRY, TELEMETRY_HISTORY
+from bus.messages import CameraState, Origin, SessionEnd, Signal
+from bus.topics import CAMERA_STATE, COMMAND_TOPICS, DRIVER_GONE, SIGNAL, TELEMETRY, TELEMETRY_HISTORY
 from bus.zeromq import ZmqBus
 from contract.commands import Dispensed, Driven
 from contract.errors import ContractError
@@ -94,6 +95,7 @@ class Robot:
         self.monitor.serve(TELEMETRY_HISTORY, self._history)
         self.monitor.every(0.3, self.publish_telemetry)
         self.frames: FrameWriter | None = None
+        self.bell = Bell(self.run_dir)
         self.threads = [bus.start() for bus in self.buses]
         self.process = self.start()
         eventually(self.answers)
@@ -181,15 +183,15 @@ class Robot:
             raise self.signal_error
 
     def take_picture(self, *, noise: bool = False) -> None:
-        """A frame in the ring, and its tick. Noise makes a large JPEG."""
+        """A frame in the ring, and the bell. Noise makes a large JPEG."""
         width, height = (1280, 720) if noise else (WIDTH, HEIGHT)
         if self.frames is None:
             self.frames = FrameWriter(self.run_dir, "main", width, height)
         random = np.random.default_rng(1)
         size = (height * 3 // 2, width)
         picture = random.integers(0, 256, size, np.uint8) if noise else np.full(size, 128, np.uint8)
-        written = self.frames.write(picture, time.monotonic_ns())
-        self.camera.publish(CAMERA_TICK, FrameTick(written.number, written.slot, written.epoch, written.capture_ns))
+        self.frames.write(picture, time.monotonic_ns())
+        self.bell.ring()
         self.camera.publish(CAMERA_STATE, CameraState("synthetic", width, height, 15.0, healthy=True))
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import pytest
 import simplejpeg
 
 from bus.frames import FrameReader, FrameWriter, blank
-from bus.messages import FrameTick
 from processes.local_api.pictures import Pictures
 
 WAIT_S = 10.0
@@ -17,12 +16,15 @@ WAIT_S = 10.0
 class Camera:
     def __init__(self, run_dir: Path) -> None:
         self.writer = FrameWriter(run_dir, "main", 64, 48)
+        self.reader = FrameReader(run_dir, "main")
         self.pictures = Pictures(FrameReader(run_dir, "main"), 80)
 
     def shoot(self) -> int:
-        written = self.writer.write(blank(64, 48), time.monotonic_ns())
-        self.pictures.on_tick(FrameTick(written.number, written.slot, written.epoch, written.capture_ns))
-        return written.number
+        self.writer.write(blank(64, 48), time.monotonic_ns())
+        frame = self.reader.latest()
+        assert frame is not None
+        self.pictures.on_frame(frame)
+        return frame.number
 
 
 @pytest.fixture

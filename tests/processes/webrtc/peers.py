@@ -16,10 +16,11 @@ from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from msgspec import Struct
 
+from bus.bell import Bell
 from bus.frames import FrameWriter
 from bus.memory import MemoryHub
-from bus.messages import FrameTick, Origin, RobotEvent, SessionEnd, Signal, SignalOut, VideoState
-from bus.topics import CAMERA_TICK, COMMAND_TOPICS, DRIVER_GONE, EVENTS, SIGNAL, SIGNAL_OUT, VIDEO_STATE
+from bus.messages import Origin, RobotEvent, SessionEnd, Signal, SignalOut, VideoState
+from bus.topics import COMMAND_TOPICS, DRIVER_GONE, EVENTS, SIGNAL, SIGNAL_OUT, VIDEO_STATE
 from contract.commands import Driven, Motor
 from processes.camera import barcode
 from processes.camera.scene import Scene
@@ -56,6 +57,7 @@ class Robot:
         self._run_dir, self._config = run_dir, config
         self._scene = Scene(WIDTH, HEIGHT)
         self._writer = FrameWriter(run_dir, "main", WIDTH, HEIGHT)
+        self._bell = Bell(run_dir)
 
     async def __aenter__(self) -> Robot:
         self.service = WebrtcService(self.bus, self._config, self._run_dir)
@@ -88,9 +90,8 @@ class Robot:
         while True:
             if self.camera_on:
                 picture = self._scene.draw(self._writer.next_number, int(time.time() * 1000))
-                written = self._writer.write(picture, time.monotonic_ns())
-                tick = FrameTick(written.number, written.slot, written.epoch, written.capture_ns)
-                self.camera.publish(CAMERA_TICK, tick)
+                self._writer.write(picture, time.monotonic_ns())
+                self._bell.ring()
             await asyncio.sleep(1 / FPS)
 
     async def ask(self, frame: dict[str, Any], origin: Origin = APP) -> Any:

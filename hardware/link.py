@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from gpiozero.pins.pigpio import PiGPIOFactory
-
 from hardware.errors import HardwareError
-from hardware.pins import Factory
+from hardware.pins import Factory, abandon_factory, connected, when_lost
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S = 0.1
+FIRST_WAIT_S = 0.02
+"""Soon: a daemon that hung up holds the motors' last duty, and opening the pins anew brings it to zero."""
 LONGEST_WAIT_S = 2.0
 
 
@@ -26,6 +25,9 @@ class Devices(Protocol):
         """Raises:
         HardwareError: the pins no longer answer.
         """
+
+    def when_lost(self, call: Callable[[], None]) -> None:
+        """Call, from any thread, when the way to the pins ends by itself; at once if it has."""
 
     def close(self) -> None:
         """Bring everything to rest and give it back.
@@ -39,6 +41,23 @@ class Devices(Protocol):
 
 
 D = TypeVar("D", bound=Devices)
+
+
+@dataclass
+class OnPins:
+    """What all `Devices` over a pin factory have in common."""
+
+    factory: Factory
+
+    def check(self) -> None:
+        if not connected(self.factory):
+            raise HardwareError("the pins no longer answer")
+
+    def when_lost(self, call: Callable[[], None]) -> None:
+        when_lost(self.factory, call)
+
+    def abandon(self) -> None:
+        abandon_factory(self.factory)
 
 
 def in_thread(call: Callable[[], None]) -> None:
@@ -135,6 +154,7 @@ class Link(Generic[D]):
             return
         log.info("the pins are reached")
         self.trouble, self._wait_s = None, FIRST_WAIT_S
+        devices.when_lost(lambda: self._call_soon(self.check))
         self._up(devices)
 
     def _failed(self, error: HardwareError) -> None:
@@ -144,25 +164,3 @@ class Link(Generic[D]):
         self._call_later(self._wait_s, self.open)
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
         self._down(error)
-
-
-def abandon_factory(factory: Factory) -> None:
-    """Drop a connection that may be dead: nothing is written, and its threads and sockets are gone."""
-    if not isinstance(factory, PiGPIOFactory):
-        factory.abandon()
-        return
-    if factory.connection is None:
-        return
-    client = factory.connection
-    notify, client._notify = client._notify, None
-    if notify is not None:
-        notify.go = False
-        _shut(notify.sl.s)
-    client.stop()
-
-
-def _shut(sock: Any) -> None:
-    try:
-        sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it, and ends it
-    except OSError as error:
-        log.debug("the notification socket was closed already: %s", error)

@@ -10,6 +10,8 @@ import contextlib
 import logging
 import socket
 import struct
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pigpio
@@ -89,11 +91,12 @@ class _ReportSocket:
 
 
 class _Reports(pigpio._callback_thread):  # type: ignore[misc]
-    """The client's thread for reports, which ends when the daemon does."""
+    """The client's thread for reports, which ends when the daemon does, and tells of it."""
 
     go: bool
 
     def __init__(self, control: Any, host: str, port: int) -> None:
+        self._over = Future[None]()
         try:
             super().__init__(control, host, port)
         except BaseException:
@@ -107,8 +110,17 @@ class _Reports(pigpio._callback_thread):  # type: ignore[misc]
         except OSError as error:
             if self.go:  # nobody asked it to stop
                 self.go = False
-                log.warning("no more edges are heard: %s", error)
+                log.warning("the pins are lost: %s", error)
+                self._over.set_result(None)
             self.sl.s.close()
+
+    def is_over(self) -> bool:
+        """Whether the daemon has hung up."""
+        return self._over.done()
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Call when the daemon has hung up, from this thread; at once if it has."""
+        self._over.add_done_callback(lambda _: call())
 
     def stop(self) -> None:
         with contextlib.suppress(OSError):  # the daemon hung up, and there is nobody to say goodbye to
@@ -192,7 +204,7 @@ def connected(factory: Factory) -> bool:
     A process whose factory is no longer connected should end: its devices hear and move nothing any more, and a new
     daemon knows nothing of them.
     """
-    if isinstance(factory, PiGPIOFactory) and factory.connection is None:
+    if isinstance(factory, PiGPIOFactory) and (factory.connection is None or factory.connection._notify.is_over()):
         return False
     try:
         with hardware_errors("reach the pins"):
@@ -200,6 +212,34 @@ def connected(factory: Factory) -> bool:
     except HardwareError:
         return False
     return True
+
+
+def when_lost(factory: Factory, call: Callable[[], None]) -> None:
+    """Call, from any thread, when the daemon hangs up; at once if it has. The kernel never does."""
+    if isinstance(factory, PiGPIOFactory) and factory.connection is not None:
+        factory.connection._notify.when_over(call)
+
+
+def abandon_factory(factory: Factory) -> None:
+    """Drop a connection that may be dead: nothing is written, and its threads and sockets are gone."""
+    if not isinstance(factory, PiGPIOFactory):
+        factory.abandon()
+        return
+    if factory.connection is None:
+        return
+    client = factory.connection
+    notify, client._notify = client._notify, None
+    if notify is not None:
+        notify.go = False
+        _shut(notify.sl.s)
+    client.stop()
+
+
+def _shut(sock: Any) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it, and ends it
+    except OSError as error:
+        log.debug("the socket for reports was closed already: %s", error)
 
 
 def close_factory(factory: Factory) -> None:

@@ -10,8 +10,8 @@ from gpiozero import PWMLED, InputDevice
 
 from hardware.config import HardwareConfig
 from hardware.errors import HardwareError, hardware_errors
-from hardware.link import abandon_factory
-from hardware.pins import Factory, close_factory, connected, pin_factory
+from hardware.link import OnPins
+from hardware.pins import Factory, abandon_factory, close_factory, pin_factory
 from hardware.servo import SpinDriver, servo_output
 from hardware.spi import PixelDriver, pixel_driver
 from processes.dispenser.lights import Tube
@@ -82,6 +82,8 @@ class Hopper(Protocol):
 
     def check(self) -> None: ...
 
+    def when_lost(self, call: Callable[[], None]) -> None: ...
+
     def close(self) -> None: ...
 
     def abandon(self) -> None: ...
@@ -142,7 +144,7 @@ class PwmTube:
 
 
 @dataclass
-class PinHopper:
+class PinHopper(OnPins):
     """The `Hopper` on the header's pins."""
 
     carousel: SpinDriver
@@ -150,11 +152,6 @@ class PinHopper:
     pixels: PixelDriver
     tube: Tube
     witness: Watcher
-    factory: Factory
-
-    def check(self) -> None:
-        if not connected(self.factory):
-            raise HardwareError("the pins no longer answer")
 
     def close(self) -> None:
         self.carousel.close()
@@ -166,7 +163,7 @@ class PinHopper:
 
     def abandon(self) -> None:
         self.witness.close()
-        abandon_factory(self.factory)
+        super().abandon()
 
 
 def outlives_its_process(hardware: HardwareConfig) -> bool:
@@ -198,7 +195,7 @@ def open_hopper(
         beam = beam_on(hardware, factory, on_break)
         pixels = pixel_driver(hardware.leds, factory)
         tube = PwmTube(hardware.leds.tube_gpio, factory)
-        return PinHopper(carousel, beam, pixels, tube, start_witness(), factory)
+        return PinHopper(factory, carousel, beam, pixels, tube, start_witness())
     except HardwareError:
         abandon_factory(factory)
         raise

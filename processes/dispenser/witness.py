@@ -35,8 +35,7 @@ from bus.errors import BusError
 from bus.runner import log_to_stderr
 from hardware.config import HardwareConfig, hardware_config
 from hardware.errors import HardwareError
-from hardware.link import abandon_factory
-from hardware.pins import connected, pin_factory
+from hardware.pins import abandon_factory, connected, pin_factory
 from hardware.servo import servo_output
 from processes.dispenser.config import DispenserConfig
 from processes.dispenser.driver import NoBeam, beam_on

@@ -6,17 +6,16 @@ import logging
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from bus.lock import lock_path, try_lock
 from hardware.config import HardwareConfig
-from hardware.errors import HardwareError
-from hardware.link import abandon_factory
+from hardware.link import OnPins
 from hardware.motors import HBridgeMotors
-from hardware.pins import Factory, close_factory, connected, pin_factory
+from hardware.pins import close_factory, pin_factory
 
 log = logging.getLogger(__name__)
 
@@ -89,30 +88,25 @@ class MotorPins(Protocol):
 
     def check(self) -> None: ...
 
+    def when_lost(self, call: Callable[[], None]) -> None: ...
+
     def close(self) -> None: ...
 
     def abandon(self) -> None: ...
 
 
-class HeldConnection:
+class HeldConnection(OnPins):
     """`MotorPins` over a connection that stays open, since opening one takes too long when it matters."""
 
     def __init__(self, hardware: HardwareConfig) -> None:
+        super().__init__(pin_factory(hardware.pins))
         self._hardware = hardware
-        self._factory: Factory = pin_factory(hardware.pins)
 
     def zero(self) -> None:
-        HBridgeMotors(self._hardware.motors, self._factory).close()
-
-    def check(self) -> None:
-        if not connected(self._factory):
-            raise HardwareError("the pins no longer answer")
+        HBridgeMotors(self._hardware.motors, self.factory).close()
 
     def close(self) -> None:
-        close_factory(self._factory)
-
-    def abandon(self) -> None:
-        abandon_factory(self._factory)
+        close_factory(self.factory)
 
 
 class MotionsPlace:

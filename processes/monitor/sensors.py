@@ -14,8 +14,7 @@ from typing import Protocol
 from hardware.ads1115 import Ads1115, battery_adc
 from hardware.config import BatteryConfig, PinsConfig
 from hardware.errors import HardwareError
-from hardware.link import abandon_factory
-from hardware.pins import Factory, close_factory, pin_factory
+from hardware.pins import Factory, abandon_factory, close_factory, pin_factory
 
 log = logging.getLogger(__name__)
 

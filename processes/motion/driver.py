@@ -7,15 +7,16 @@ import math
 import os
 import select
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from hardware.config import HardwareConfig
 from hardware.errors import HardwareError
-from hardware.link import abandon_factory
+from hardware.link import OnPins
 from hardware.motors import HBridgeMotors, MotorDriver
-from hardware.pins import Factory, close_factory, connected, pin_factory
+from hardware.pins import abandon_factory, close_factory, pin_factory
 from hardware.servo import PulseServo, ServoDriver, servo_output
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ class Drive(Protocol):
     def motors(self) -> MotorDriver: ...
 
     def check(self) -> None: ...
+
+    def when_lost(self, call: Callable[[], None]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -55,25 +58,15 @@ class Head(Protocol):
 
     def check(self) -> None: ...
 
+    def when_lost(self, call: Callable[[], None]) -> None: ...
+
     def close(self) -> None: ...
 
     def abandon(self) -> None: ...
 
 
 @dataclass
-class _OnPins:
-    factory: Factory
-
-    def check(self) -> None:
-        if not connected(self.factory):
-            raise HardwareError("the pins no longer answer")
-
-    def abandon(self) -> None:
-        abandon_factory(self.factory)
-
-
-@dataclass
-class PinDrive(_OnPins):
+class PinDrive(OnPins):
     """The `Drive` on the header's pins."""
 
     motors: MotorDriver
@@ -84,7 +77,7 @@ class PinDrive(_OnPins):
 
 
 @dataclass
-class PinHead(_OnPins):
+class PinHead(OnPins):
     """The `Head` on the header's pins, or on a servo board."""
 
     pan: ServoDriver

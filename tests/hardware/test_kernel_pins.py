@@ -17,9 +17,8 @@ from hardware import kernel_pins
 from hardware.config import HardwareConfig, MotorsConfig, PinsConfig, ServoConfig
 from hardware.errors import HardwareError
 from hardware.kernel_pins import KernelFactory, header_chip, kernel_factory
-from hardware.link import abandon_factory
 from hardware.motors import HBridgeMotors
-from hardware.pins import close_factory, connected, pin_factory
+from hardware.pins import abandon_factory, close_factory, connected, pin_factory
 from hardware.servo import ContinuousServo, PulseServo, deg_to_us
 from tests.hardware import lgpio_standin
 from tests.hardware.lgpio_standin import Board

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from bus.memory import MemoryHub
@@ -14,10 +16,14 @@ class FakeDevices:
         self.answers = True
         self.closes = True
         self.fate = "open"
+        self.lost: Callable[[], None] = lambda: None
 
     def check(self) -> None:
         if not self.answers:
             raise HardwareError("no answer")
+
+    def when_lost(self, call: Callable[[], None]) -> None:
+        self.lost = call
 
     def close(self) -> None:
         if not self.closes:
@@ -97,6 +103,20 @@ def test_lost_devices_are_dropped_and_opened_again(bench: Bench) -> None:
     bench.hub.advance(1.0)
     assert len(bench.ups) == 2
     assert bench.downs == ["no answer"]
+
+
+def test_devices_that_say_so_themselves_are_dropped_without_waiting_for_a_check(bench: Bench) -> None:
+    bench.link.open()
+    bench.hub.run()
+    bench.ups[0].answers = False
+    bench.ups[0].lost()
+    bench.hub.run()
+    assert bench.downs == ["no answer"]
+    bench.hub.advance(0.05)
+    assert len(bench.ups) == 2
+    bench.ups[0].lost()  # an old connection's end is none of the new one's
+    bench.hub.run()
+    assert bench.link.devices is bench.ups[1]
 
 
 def test_closing_gives_them_back_for_good(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from gpiozero import DigitalOutputDevice
 from hardware.config import PinsConfig
 from hardware.errors import HardwareError
 from hardware.motors import HBridgeMotors
-from hardware.pins import Factory, close_factory, connected, pin_factory
+from hardware.pins import Factory, close_factory, connected, pin_factory, when_lost
 from processes.simulator.local import LocalSimulator
 from processes.simulator.pigpiod import PigpioServer
 
@@ -115,8 +115,33 @@ def test_a_daemon_that_dies_is_noticed_and_every_driver_says_so(caplog: pytest.L
     assert not reader.is_alive(), "the thread that hears of edges must not spin on a dead connection"
     drop(factory)
     assert [record.message for record in caplog.records if record.name == "hardware.pins"] == [
-        "no more edges are heard: the pigpio daemon closed the connection"
+        "the pins are lost: the pigpio daemon closed the connection"
     ]
+
+
+def test_the_end_of_a_daemon_is_told_of_at_once_and_to_who_asks_later() -> None:
+    with LocalSimulator() as simulated:
+        factory = pin_factory(simulated.pins)
+        told = threading.Event()
+        when_lost(factory, told.set)
+        assert connected(factory)
+        assert not told.is_set()
+    assert told.wait(10)
+    late = threading.Event()
+    when_lost(factory, late.set)
+    assert late.is_set()
+    drop(factory)
+
+
+def test_who_closes_his_pins_has_not_lost_them(simulated: LocalSimulator) -> None:
+    factory = pin_factory(simulated.pins)
+    reader = factory.connection._notify
+    told = threading.Event()
+    when_lost(factory, told.set)
+    close_factory(factory)
+    reader.join(10)
+    assert not reader.is_alive()
+    assert not told.is_set()
 
 
 def test_a_daemon_that_answers_late_is_never_listened_to_again(

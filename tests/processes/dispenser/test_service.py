@@ -96,6 +96,8 @@ class FakeHopper:
     def check(self) -> None:
         self._alive()
 
+    def when_lost(self, call: Callable[[], None]) -> None: ...
+
     def close(self) -> None:
         self.closed = True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -29,6 +29,8 @@ class FakePins:
     def check(self) -> None:
         if self.broken:
             raise HardwareError("the pins no longer answer")
+
+    def when_lost(self, call: Callable[[], None]) -> None: ...
 
     def close(self) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ class FakeDevices:
     def check(self) -> None:
         if not self.answers:
             raise HardwareError("the pins no longer answer")
+
+    def when_lost(self, call: Callable[[], None]) -> None: ...
 
     def close(self) -> None:
         self.given_back = True

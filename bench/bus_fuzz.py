@@ -70,7 +70,7 @@ def _decode_one(number: int, random: Random) -> None:
     value: Any
     if number % 3 == 0:
         raw = mutations.mutate(mutations.publication(topic, random, 1, 1), random)
-        value = codec.decode_publication(topic, raw).value
+        value = codec.publication_decoder(topic)(raw).value
     elif number % 3 == 1:
         raw = mutations.mutate(mutations.request(topic, random, 1), random)
         value = codec.decode_request(*codec.request_envelope(raw)).body

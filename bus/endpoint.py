@@ -103,6 +103,7 @@ class Reader:
         self, topic: Topic[Any], handler: Callable[[Message[Any]], None], counters: Counter[str], complaints: Complaints
     ) -> None:
         self.topic = topic
+        self._decode = codec.publication_decoder(topic)
         self._handler = handler
         self._counters = counters
         self._complaints = complaints
@@ -112,7 +113,7 @@ class Reader:
     def take(self, raw: bytes, now_ns: int) -> None:
         """Hand a publication to the handler, unless it is unreadable or was seen before."""
         try:
-            message = codec.decode_publication(self.topic, raw)
+            message = self._decode(raw)
         except MalformedMessage as error:
             self._complaints.drop("bus.malformed", self.topic.name, str(error), now_ns)
             return

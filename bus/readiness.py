@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import zmq
 
+MAX_EVENTS = 64
+"""Told of at once; by default epoll makes room for a thousand, each time."""
 POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 OnReadable = Callable[[], bool]
@@ -54,10 +56,10 @@ class Readiness:
     def wait(self, timeout_s: float) -> list[int]:
         """The keys of those who may have something to read, as soon as there are any."""
         if not self._again:
-            return [key for key, _ in self._epoll.poll(timeout_s)]
+            return [key for key, _ in self._epoll.poll(timeout_s, MAX_EVENTS)]
         again, self._again = self._again, {}
         ready = [key for key, events in again.items() if int(self._sockets[key].getsockopt(zmq.EVENTS)) & events]
-        signalled = [key for key, _ in self._epoll.poll(0 if ready else timeout_s)]
+        signalled = [key for key, _ in self._epoll.poll(0 if ready else timeout_s, MAX_EVENTS)]
         return list(dict.fromkeys(ready + signalled))
 
     def call(self, key: int) -> None:

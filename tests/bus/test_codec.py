@@ -28,7 +28,7 @@ def a_request(body: Any = None, origin: Origin | None = None) -> bytes:
 
 def test_a_publication_comes_back_as_it_was() -> None:
     raw = codec.encode_publication(topics.MOTION_BEAT, Beat(12), "motion#ab", 3, 42)
-    message = codec.decode_publication(topics.MOTION_BEAT, raw)
+    message = codec.publication_decoder(topics.MOTION_BEAT)(raw)
     assert (message.value, message.sender, message.seq, message.sent_ns) == (Beat(12), "motion#ab", 3, 42)
 
 
@@ -66,11 +66,11 @@ def test_a_value_that_is_no_speed_is_refused(value: Any) -> None:
 def test_another_version_of_a_type_is_refused() -> None:
     raw = codec.encode_publication(topics.MOTION_BEAT, Beat(12), "motion#ab", 3, 42)
     with pytest.raises(MalformedMessage):
-        codec.decode_publication(topics.GUARD_BEAT, raw)
+        codec.publication_decoder(topics.GUARD_BEAT)(raw)
     fields = msgpack.unpackb(raw.partition(b"\0")[2])
     fields[1] ^= 1
     with pytest.raises(MalformedMessage, match="another version"):
-        codec.decode_publication(topics.MOTION_BEAT, topics.MOTION_BEAT.prefix + msgpack.packb(fields))
+        codec.publication_decoder(topics.MOTION_BEAT)(topics.MOTION_BEAT.prefix + msgpack.packb(fields))
 
 
 def test_an_oversize_message_is_refused_before_it_is_sent_and_when_it_comes() -> None:
@@ -92,7 +92,7 @@ def test_what_json_has_not_is_in_no_loose_field(nested: Any) -> None:
     fields = msgpack.unpackb(raw.partition(b"\0")[2])
     fields[-1]["data"] = {"x": nested}
     with pytest.raises(MalformedMessage):
-        codec.decode_publication(event, event.prefix + msgpack.packb(fields))
+        codec.publication_decoder(event)(event.prefix + msgpack.packb(fields))
 
 
 def test_a_number_that_does_not_fit_is_refused_before_it_is_sent() -> None:
@@ -108,15 +108,15 @@ def test_a_sequence_out_of_its_range_is_refused(seq: int) -> None:
     fields = msgpack.unpackb(raw.partition(b"\0")[2])
     fields[3] = seq
     with pytest.raises(MalformedMessage):
-        codec.decode_publication(topics.MOTION_BEAT, topics.MOTION_BEAT.prefix + msgpack.packb(fields))
+        codec.publication_decoder(topics.MOTION_BEAT)(topics.MOTION_BEAT.prefix + msgpack.packb(fields))
 
 
 def _decode_all(raw: bytes) -> None:
     for decode in (
         codec.decode_reply,
         codec.request_envelope,
-        lambda data: codec.decode_publication(topics.MOTION_BEAT, data),
-        lambda data: codec.decode_publication(topics.MOTION_BEAT, topics.MOTION_BEAT.prefix + data),
+        lambda data: codec.publication_decoder(topics.MOTION_BEAT)(data),
+        lambda data: codec.publication_decoder(topics.MOTION_BEAT)(topics.MOTION_BEAT.prefix + data),
     ):
         try:
             result = decode(raw)

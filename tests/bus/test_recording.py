@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.codec import MAX_MESSAGE_BYTES, Message, decode_publication, encode_publication
+from bus.codec import MAX_MESSAGE_BYTES, Message, encode_publication, publication_decoder
 from bus.messages import Beat, MotionState, Origin, RobotEvent
 from bus.recording import MAX_LINE_BYTES, Record, Recording, RecordingError, Writer
 from bus.topics import EVENTS, MOTION_BEAT, MOTION_STATE, Topic
@@ -127,7 +127,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory() -> None:
 
 def test_the_largest_message_of_the_bus_fits_into_a_line() -> None:
     worst = RobotEvent("x", {"text": "\x01" * (MAX_MESSAGE_BYTES - 200)}, "1", "")
-    message = decode_publication(EVENT, encode_publication(EVENT, worst, "dispenser#1", 1, START_NS))
+    message = publication_decoder(EVENT)(encode_publication(EVENT, worst, "dispenser#1", 1, START_NS))
     writer = Writer(TOPICS, "", START_NS)
     assert read(writer.header() + writer.line(EVENT, message))[0].value == worst
 

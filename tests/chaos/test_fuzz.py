@@ -28,7 +28,7 @@ def missed(rows: list[Row]) -> list[Row]:
 def test_every_topic_has_valid_samples_to_start_from() -> None:
     random = Random(1)
     for topic in mutations.PUBLISHED:
-        codec.decode_publication(topic, mutations.publication(topic, random, 1, 1))
+        codec.publication_decoder(topic)(mutations.publication(topic, random, 1, 1))
     for topic in mutations.ASKED:
         assert mutations.is_valid_request(mutations.request(topic, random, 1))
         assert codec.decode_reply(mutations.reply(topic, 7, random)).nonce == 7
@@ -45,7 +45,7 @@ def test_the_codec_reads_spoilt_messages_or_refuses_them(seed: int) -> None:
 def test_the_codec_refuses_noise(raw: bytes) -> None:
     for topic in list(TOPICS.values())[:3]:
         with pytest.raises(MalformedMessage):
-            codec.decode_publication(topic, raw)
+            codec.publication_decoder(topic)(raw)
     for decode in (codec.request_envelope, codec.decode_reply):
         with pytest.raises((MalformedMessage, ContractError)):
             decode(raw)

@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := contract bus hardware processes relay cli tests $(patsubst %/,%,$(sort $(dir $(wildcard bench/*.py))))
 ARGS ?=
+# Whole robots and relays under fire, which want the machine to themselves; the rest is run two at a time.
+ALONE := tests/browser tests/chaos tests/cli/demo tests/integration
 # libatomic1 is what the Node.js inside Playwright links to.
 BROWSER := chromium libatomic1
 
@@ -23,9 +25,10 @@ demo: $(VENV)/.demo
 
 test: lint
 	@scripts/system-packages.sh $(BROWSER) nginx coturn alsa-utils
-	@$(BIN)/python scripts/fetch_model.py --optional
+	@$(BIN)/python scripts/fetch_model.py
 	@scripts/fetch-test-pictures.sh
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests $(addprefix --ignore=,$(ALONE)) $(ARGS)
+	$(BIN)/python -m pytest $(ALONE) $(ARGS)
 
 model: $(VENV)/.demo
 	@$(BIN)/python scripts/fetch_model.py

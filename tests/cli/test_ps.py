@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -162,14 +163,16 @@ def test_monitors_word_is_shown(bench: Bench, capsys: pytest.CaptureFixture[str]
 def test_watching_goes_on_until_it_is_interrupted(bench: Bench) -> None:
     bench.start("monitor")
     eventually(lambda: main(["ps", "--data", str(bench.data)]) == 0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, so would the child do
     watching = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "ps", "--watch", "--json", "--data", str(bench.data)],
         cwd=settings.ROOT,
         stdout=subprocess.PIPE,
     )
+    signal.signal(signal.SIGINT, before)
     assert watching.stdout is not None
     with watching:
         for _ in range(3):
             assert json.loads(watching.stdout.readline())["processes"]
-        watching.send_signal(2)
+        watching.send_signal(signal.SIGINT)
         assert watching.wait(PATIENCE_S) == 130

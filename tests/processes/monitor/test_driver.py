@@ -38,6 +38,14 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def answers(server: Supervisord) -> bool:
+    try:
+        server.programs()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture
 def supervisord(short_dir: Path) -> Iterator[Path]:
     """A real supervisord with one program; the path of its socket."""
@@ -46,7 +54,7 @@ def supervisord(short_dir: Path) -> Iterator[Path]:
     program = Path(sys.executable).with_name("supervisord")
     process = subprocess.Popen([program, "-n", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     socket = short_dir / "supervisor.sock"
-    eventually(socket.exists)
+    eventually(lambda: answers(Supervisord(socket)))
     yield socket
     process.send_signal(signal.SIGTERM)
     process.wait(20)

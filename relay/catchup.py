@@ -69,7 +69,7 @@ class CatchUps:
         sent = after
         try:
             while self._wanted(device_id):
-                known = self._told[device_id]  # all that was told before the database is asked, it has
+                known, before = self._told[device_id], sent  # all that was told before the database is asked, it has
                 with self._node.reading:
                     rows = self._node.store.events([device_id], after=sent, limit=PAGE_EVENTS)
                 page = _fitting(rows)
@@ -78,7 +78,7 @@ class CatchUps:
                 if not self._wanted(device_id):
                     return
                 events = [StoredEvent(row.seq, row.id, device_id, row.event, row.data, row.happened) for row in page]
-                answer = frames.CaughtUp(device_id=device_id, events=events, next_after=sent, more=more)
+                answer = frames.CaughtUp(device_id=device_id, after=before, events=events, next_after=sent, more=more)
                 if not more:
                     self._sent[device_id] = sent
                     del self._told[device_id]

@@ -5,10 +5,11 @@ const TIMEOUT_MS = 10_000;
 
 /** A refused or failed call. `code` is the contract's, or NETWORK where no answer came. */
 export class ApiError extends Error {
-  constructor(code, message, status = 0) {
+  constructor(code, message, status = 0, retryAfterS = undefined) {
     super(message);
     this.code = code;
     this.status = status;
+    this.retry_after_s = retryAfterS; // named as on the wire
   }
 }
 
@@ -47,8 +48,8 @@ export async function call(method, path, body = undefined) {
   }
   const reply = await response.json().catch(() => null);
   if (response.ok) return reply;
-  const { code = `HTTP_${response.status}`, message = `The server answered ${response.status}.` } = reply?.error ?? {};
-  throw new ApiError(code, message, response.status);
+  const { code = `HTTP_${response.status}`, message = `The server answered ${response.status}.`, retry_after_s: wait } = reply?.error ?? {};
+  throw new ApiError(code, message, response.status, wait);
 }
 
 export const clientConfig = () => call("GET", "/client-config.json");

@@ -1,6 +1,6 @@
 // The list of what happened: bounded, newest first, in words.
 
-import { clock, count, sentence, title } from "./format.js";
+import { clock, count, sentence, short, title } from "./format.js";
 
 export const MAX_EVENTS = 200;
 const QUIET = new Set(["status"]); // shown as readings, not as news
@@ -27,7 +27,7 @@ const WORDS = {
     icon: "alert",
     tone: data.severity === "info" ? "info" : "warning",
     text: data.message ?? sentence(data),
-    more: data.code ? title(data.code.toLowerCase()) : "",
+    more: data.code ? title(String(data.code).toLowerCase()) : "",
   }),
   device_status: (data) => ({ icon: "link", text: data.is_online ? "Robot came online" : "Robot went offline" }),
   mode: (data) => ({ icon: "flag", text: `Mode: ${title(data.mode ?? "unknown")}`, more: data.reason ?? "" }),
@@ -37,8 +37,9 @@ WORDS.mode_changed = WORDS.mode;
 
 /** One event for people: {icon, text, more, tone, time}. */
 export function describe(event, now = new Date()) {
-  const words = WORDS[event.event] ?? (() => ({ icon: "flag", text: title(String(event.event)) }));
-  return { tone: "info", more: "", ...words(dataOf(event)), time: clock(event.timestamp, now) };
+  const words = Object.hasOwn(WORDS, event.event) ? WORDS[event.event] : () => ({ icon: "flag", text: title(event.event) });
+  const { text, more = "", ...look } = words(dataOf(event));
+  return { tone: "info", ...look, text: short(text), more: short(more), time: clock(event.timestamp, now) };
 }
 
 /** Events of one robot, newest first, each once, at most 200. */
@@ -46,39 +47,30 @@ export class EventLog {
   constructor(limit = MAX_EVENTS) {
     this.limit = limit;
     this.items = [];
-    this.lastSeq = null;
-  }
-
-  /** Whether events before this one are missing: numbers grow by one. Until the history is here, nothing is known. */
-  misses(event) {
-    return typeof event.seq === "number" && this.lastSeq !== null && event.seq > this.lastSeq + 1;
-  }
-
-  /** Everything up to this number is here. */
-  complete(seq) {
-    this.lastSeq = Math.max(this.lastSeq ?? 0, seq);
   }
 
   /** Take an event, `past` when it comes from the history. Returns whether the list changed. */
   add(event, past = false) {
-    if (typeof event.seq === "number" && (past || (this.lastSeq !== null && !this.misses(event)))) this.complete(event.seq);
-    if (QUIET.has(event.event) || this.has(event) || this.repeats(event)) return false;
+    if (QUIET.has(event.event) || this.has(event)) return false;
     const newer = (item) => (item.seq === undefined ? past : item.seq > event.seq);
     let place = 0;
     while (place < this.items.length && newer(this.items[place])) place += 1;
+    if (place >= this.limit || repeats(event, this.items[place])) return false;
     this.items.splice(place, 0, event);
     this.items.length = Math.min(this.items.length, this.limit);
     return true;
   }
 
-  has(event) {
-    return event.id !== undefined && this.items.some((item) => item.id === event.id);
+  /** Whether it is here. One that came straight from the robot first gets its place in the history now. */
+  has({ id, seq }) {
+    const same = id === undefined ? undefined : this.items.find((item) => item.id === id);
+    if (same !== undefined && same.seq === undefined && seq !== undefined) same.seq = seq;
+    return same !== undefined;
   }
+}
 
-  /** Whether it only says again what the newest says: a detector reports many times a second. */
-  repeats(event) {
-    const newest = this.items[0];
-    if (event.event !== "detection" || newest?.event !== "detection") return false;
-    return newest.data?.detected === event.data?.detected && newest.data?.behavior === event.data?.behavior;
-  }
+/** Whether it only says again what the one before it says: a detector reports many times a second. */
+function repeats(event, before) {
+  if (event.event !== "detection" || before?.event !== "detection") return false;
+  return before.data?.detected === event.data?.detected && before.data?.behavior === event.data?.behavior;
 }

@@ -11,9 +11,10 @@ const MOTION_BACKLOG_BYTES = 2_048; // with more than this waiting, motion would
 
 /** A command that was refused or never answered. */
 export class CommandError extends Error {
-  constructor({ code = "INTERNAL_ERROR", message = "" } = {}) {
+  constructor({ code = "INTERNAL_ERROR", message = "", retry_after_s: wait } = {}) {
     super(message);
     this.code = code;
+    this.retry_after_s = wait; // named as on the wire
   }
 }
 
@@ -40,6 +41,11 @@ export class RobotLink extends EventTarget {
   get path() {
     if (this.channel?.readyState === "open") return "datachannel";
     return this.socket.ready && this.reachable ? "relay" : "none";
+  }
+
+  /** Why there is no way to the robot. */
+  get noPath() {
+    return this.socket.ready && !this.reachable ? "DEVICE_OFFLINE" : "NO_PATH";
   }
 
   setChannel(channel) {
@@ -137,7 +143,7 @@ export class RobotLink extends EventTarget {
         }
       });
       const sent = this.reachable && this.overSocket(message);
-      if (!sent && !viaChannel()) done(reject, new CommandError({ code: "NO_PATH" }));
+      if (!sent && !viaChannel()) done(reject, new CommandError({ code: this.noPath }));
     });
   }
 
@@ -172,7 +178,7 @@ export class RobotLink extends EventTarget {
       };
       const until = this.now() + URGENT_FOR_MS;
       const attempt = () => {
-        if (this.now() >= until) done(reject, new CommandError(last ?? { code: sent ? "NO_ANSWER" : "NO_PATH" }));
+        if (this.now() >= until) done(reject, new CommandError(last ?? { code: sent ? "NO_ANSWER" : this.noPath }));
         else sent = this.everywhere({ command, id }) || sent;
       };
       const timer = setInterval(attempt, URGENT_EVERY_MS);

@@ -85,7 +85,8 @@ export class Peer extends EventTarget {
       console.warn("A data channel message that is not JSON was ignored:", error.message);
       return;
     }
-    if (message?.type !== "pong") {
+    if (message === null || typeof message !== "object") return;
+    if (message.type !== "pong") {
       this.emit("event", message);
       return;
     }

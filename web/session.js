@@ -1,12 +1,13 @@
 // Watching: asks for video, and asks again by itself for as long as the user wants to watch.
 
 import { backoffMs } from "./backoff.js";
-import { liveLine, sentence } from "./format.js";
+import { liveLine, sentence, short } from "./format.js";
 import { Peer } from "./peer.js";
 
 const FIRST_FRAME_WITHIN_MS = 8_000;
 const STALLED_AFTER_MS = 8_000;
 const CAP_MS = 4_000;
+const CLOSED = { "your role has changed": "What you may do here has changed." };
 const FINAL = new Set(["NOT_AUTHORIZED", "NOT_PAIRED", "NO_DEVICE"]);
 
 /** How long an offer may take, from how long the last good one took. Without one: as long as a first picture. */
@@ -101,7 +102,7 @@ export class VideoSession extends EventTarget {
         if (ours) this.peer.candidate(message.candidate);
         return true;
       case "webrtc_close":
-        if (ours) this.failed(message.reason ?? "The robot ended the session.");
+        if (ours) this.failed(CLOSED[message.reason] ?? (short(message.reason) || "The robot ended the video."));
         return true;
       case "webrtc_error":
         if (ours) this.failed(sentence({ code: message.code, message: message.error }));

@@ -21,6 +21,7 @@ export class Socket extends EventTarget {
     this.authenticate = authenticate;
     this.ready = false;
     this.running = false;
+    this.account = undefined; // whose socket it is, once signed in
     this.attempt = 0;
     this.socket = null;
     this.timers = new Map();
@@ -86,7 +87,9 @@ export class Socket extends EventTarget {
       console.warn("A frame that is not JSON was ignored:", error.message);
       return;
     }
-    if (message?.type === "auth_result" && !this.ready) {
+    if (message === null || typeof message !== "object") return;
+    if (message.type === "auth_result" && !this.ready) {
+      this.account = message.user_id;
       if (message.success) this.becomeReady();
       else this.failed(CLOSE.AUTH_FAILED, "The sign-in has expired.");
       return;

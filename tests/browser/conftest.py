@@ -23,17 +23,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from simple_websocket import ConnectionClosed, Server
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.browser.steps import DEVICE, EMAIL, OFFLINE_DEVICE, PASSWORD, TOKEN
+
 WEB = Path(__file__).parents[2] / "web"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-DEVICE = "wimz_biscuit"
-OFFLINE_DEVICE = "wimz_patch"
-EMAIL = "robin@example.org"
-PASSWORD = "correct horse"
-TOKEN = "token-of-robin"
 
 
 class _Quiet(WSGIRequestHandler):
@@ -231,8 +228,8 @@ class FakeRelay:
         elif kind == "catch_up":
             missed = [event for event in self.history if event["seq"] > message["after"]]
             after = max([message["after"], *(event["seq"] for event in missed)])
-            page = {"device_id": message["device_id"], "events": missed, "next_after": after, "more": False}
-            ws.send(json.dumps({"type": "caught_up", **page}))
+            page = {"after": message["after"], "events": missed, "next_after": after, "more": False}
+            ws.send(json.dumps({"type": "caught_up", "device_id": message["device_id"], **page}))
         elif kind == "webrtc_request":
             self._offer(ws, message)
         elif kind == "webrtc_answer":
@@ -256,12 +253,16 @@ class FakeRelay:
 
     def send(self, message: dict[str, Any]) -> None:
         """Send to every app there is; the page may show before its socket is signed in, so the first is waited for."""
-        deadline = time.monotonic() + 20.0
-        while not self.sockets:
-            assert time.monotonic() < deadline, "no app has signed in"
-            time.sleep(0.01)
+        self.wait(lambda: self.sockets)
         for ws in list(self.sockets):
             ws.send(json.dumps(message))
+
+    def wait(self, condition: Callable[[], Any]) -> None:
+        """Until something holds that no page has to go on for."""
+        deadline = time.monotonic() + 20.0
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            time.sleep(0.01)
 
     def drop_sockets(self, code: int = 1012) -> None:
         """Close every app's socket, as a restarting worker does."""

@@ -34,6 +34,7 @@ def _catch_up(app: Any, robot: Any, after: int) -> list[int]:
     found: list[int] = []
     while True:
         page = app.get("caught_up", device_id=robot.device_id)
+        assert page["after"] == (found[-1] if found else after)
         found += [event["seq"] for event in page["events"]]
         assert page["next_after"] == (found[-1] if found else after)
         if not page["more"]:

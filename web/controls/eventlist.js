@@ -14,7 +14,7 @@ export function eventList() {
       "li",
       { class: `event ${tone}`, "data-event": event.event },
       icon(drawing),
-      h("span", { class: "event-words" }, text, more && h("small", {}, more)),
+      h("span", { class: "event-words", dir: "auto" }, text, more && h("small", {}, more)),
       h("time", {}, time),
     );
   };
@@ -29,13 +29,5 @@ export function eventList() {
     });
   };
   show();
-  return {
-    element: list,
-    add,
-    misses: (event) => log.misses(event),
-    complete: (seq) => log.complete(seq),
-    get lastSeq() {
-      return log.lastSeq;
-    },
-  };
+  return { element: list, add };
 }

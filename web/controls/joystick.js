@@ -16,6 +16,7 @@ const KEYS = new Map([
 const KEY_TURN = 0.6; // a key is all or nothing: turn more gently than the rim of the stick
 
 const typing = (target) => target instanceof Element && target.closest("input, select, textarea") !== null;
+const covered = () => document.querySelector("dialog[open]") !== null;
 
 /** The stick's element, and a function that takes its listeners off the page again. */
 export function joystick(driver) {
@@ -58,14 +59,22 @@ export function joystick(driver) {
     hold((event.clientX - box.left - box.width / 2) / reach, -(event.clientY - box.top - box.height / 2) / reach);
   };
   stick.addEventListener("pointerdown", (event) => {
-    if (pointer !== null || event.button !== 0) return;
+    if (pointer !== null) {
+      letGo(); // a second finger on the stick: which of them is meant cannot be known
+      return;
+    }
+    if (event.button !== 0) return;
     event.preventDefault();
     stick.focus({ preventScroll: true });
     pointer = event.pointerId;
     stick.setPointerCapture(pointer);
     follow(event);
   });
-  stick.addEventListener("pointermove", (event) => event.pointerId === pointer && follow(event));
+  stick.addEventListener("pointermove", (event) => {
+    if (event.pointerId !== pointer) return;
+    if (event.buttons === 0) letGo(); // it was let go where nobody told us
+    else follow(event);
+  });
   for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) {
     stick.addEventListener(type, (event) => event.pointerId === pointer && letGo());
   }
@@ -81,7 +90,7 @@ export function joystick(driver) {
   };
   const down = (event) => {
     if (event.metaKey && held.size > 0) letGo(); // macOS sends no keyup while that key is down
-    if (!KEYS.has(event.code) || typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!KEYS.has(event.code) || typing(event.target) || covered() || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     if (event.repeat || pointer !== null) return;
     held.add(event.code);
@@ -93,19 +102,22 @@ export function joystick(driver) {
     else byKeys();
   };
   const hidden = () => document.visibilityState === "hidden" && letGo();
-  addEventListener("keydown", down);
-  addEventListener("keyup", up);
-  addEventListener("blur", letGo);
-  addEventListener("pagehide", letGo);
-  document.addEventListener("visibilitychange", hidden);
+  /** A key that is let go in a field, a menu or a dialog may never be told here. */
+  const elsewhere = ({ target }) => held.size > 0 && (typing(target) || covered()) && letGo();
+  const listeners = [
+    [globalThis, "keydown", down],
+    [globalThis, "keyup", up],
+    [globalThis, "blur", letGo],
+    [globalThis, "pagehide", letGo],
+    [document, "visibilitychange", hidden],
+    [document, "focusin", elsewhere],
+    [document, "contextmenu", letGo],
+  ];
+  for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
 
   const remove = () => {
     letGo();
-    removeEventListener("keydown", down);
-    removeEventListener("keyup", up);
-    removeEventListener("blur", letGo);
-    removeEventListener("pagehide", letGo);
-    document.removeEventListener("visibilitychange", hidden);
+    for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
   };
   return { element: stick, letGo, remove };
 }

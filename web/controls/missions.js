@@ -1,10 +1,11 @@
 // The mode, and the missions: start one, stop it, see how it stands.
 
 import { h, toast } from "../dom.js";
-import { count, sentence, title } from "../format.js";
+import { count, sentence, short, title } from "../format.js";
 import { MODES } from "../messages.js";
 
 const READ_EVERY_MS = 5_000;
+const MAX_MISSIONS = 100;
 const SHOWN_MODES = MODES.filter((mode) => mode !== "docking"); // no robot has a dock yet
 
 /** The panel; `refresh()` asks the robot how things stand, `remove()` ends asking by itself. */
@@ -28,21 +29,22 @@ export function missionPanel(link) {
   const row = (mission) => {
     const label = mission.is_active ? "Stop" : "Start";
     const button = h("button", { type: "button", class: "quiet", "data-mission": mission.id }, label);
-    button.setAttribute("aria-label", `${label} ${mission.name}`);
+    const name = short(mission.name, 80);
+    button.setAttribute("aria-label", `${label} ${name}`);
     button.addEventListener("click", () => {
       button.disabled = true;
       act(mission.is_active ? "mission_stop" : "mission_start", { mission_id: mission.id });
     });
     const today = `${count(mission.rewards_given)} of ${count(mission.daily_limit)} treats today`;
-    const words = h("span", { class: "mission-words" }, mission.name, h("small", {}, today));
+    const words = h("span", { class: "mission-words", dir: "auto" }, name, h("small", {}, today));
     return h("li", { class: mission.is_active ? "mission active" : "mission" }, words, button);
   };
   const show = (now, missions) => {
     mode.value = SHOWN_MODES.includes(now.mode) ? now.mode : "";
-    why.textContent = now.reason;
+    why.textContent = short(now.reason);
     const focused = document.activeElement?.dataset?.mission;
-    list.replaceChildren(...missions.map(row));
-    if (focused) list.querySelector(`[data-mission="${focused}"]`)?.focus();
+    list.replaceChildren(...missions.slice(0, MAX_MISSIONS).map(row));
+    [...list.querySelectorAll("button")].find((button) => button.dataset.mission === focused)?.focus();
   };
 
   /** Where it cannot be had (no path, an older robot), the panel stays as it was. */

@@ -36,7 +36,10 @@ export function treatButton(link, { onGiven }) {
   const remaining = (number) => {
     left.textContent = number === null ? "" : `${count(number)} left`;
   };
-  const say = (text, tone) => {
+  let fades = null;
+  const say = (text, tone, forS = Infinity) => {
+    clearTimeout(fades);
+    if (forS < 3600) fades = setTimeout(() => say("", ""), forS * 1000); // by then it is no longer true
     outcome.textContent = text;
     outcome.className = `outcome ${tone}`;
   };
@@ -52,7 +55,7 @@ export function treatButton(link, { onGiven }) {
       }
       say(given?.confirmed === false ? "Done. (No sensor is fitted to see it fall.)" : "Done. Enjoy!", "good");
     } catch (error) {
-      say(sentence(error), "bad");
+      say(sentence(error), "bad", error.retry_after_s);
     } finally {
       button.disabled = false;
       label.textContent = "Give a treat";

@@ -1,14 +1,16 @@
 // What the robot's view asks the server for: the robot's name, its readings, and the events that it missed.
 
 import { history, robots, telemetry } from "../api.js";
+import { CatchUp } from "../catchup.js";
 import { toast } from "../dom.js";
 import { sentence } from "../format.js";
+import { seen } from "../seen.js";
 
 /**
  * `known(values)` takes readings, `named(device)` the robot's entry in the list, `onRefused(notice)` is called when
- * the sign-in no longer holds.
+ * the sign-in no longer holds, `gone()` when the robot is not the account's any more.
  */
-export function feed({ lan, deviceId, socket, link, log, known, named, onRefused }) {
+export function feed({ lan, deviceId, socket, link, log, known, named, gone, onRefused }) {
   const guarded = async (action, complain) => {
     try {
       await action();
@@ -23,42 +25,53 @@ export function feed({ lan, deviceId, socket, link, log, known, named, onRefused
     const read = async () => known(lan ? await telemetry() : ((await link.request("get_status")) ?? {}));
     guarded(read, (words) => console.info("No readings:", words));
   };
-  let asked = false; // for what was missed; its pages come over the socket
-  const missed = () => {
-    if (lan || asked) return;
-    if (log.lastSeq !== null) {
-      asked = socket.send({ type: "catch_up", device_id: deviceId, after: log.lastSeq });
-      return;
-    }
-    const fetchEvents = async () => {
+
+  const catchUp = new CatchUp({
+    ask: (after) => socket.send({ type: "catch_up", device_id: deviceId, after }),
+    keep: (seq) => seen.set(socket.account, deviceId, seq),
+  });
+  let filled = false;
+  let filling = false;
+  let away = 0; // events that were missed, until the last page is here
+  /** The latest events once, for a list that is not empty. Without a cursor of an earlier visit, it begins here. */
+  const fill = async () => {
+    if (filled || filling) return;
+    filling = true;
+    const begun = catchUp.cursor;
+    try {
       const events = await history(deviceId);
       for (const event of events) log.add(event, true);
-      if (events.length === 0) log.complete(0);
-    };
-    guarded(fetchEvents, (words) => toast(`Earlier events: ${words}`, "warning"));
+      filled = true;
+      const newest = events.at(-1)?.seq ?? 0;
+      if (begun === null || begun > newest) catchUp.reached(newest); // a history that begins anew is shorter
+    } finally {
+      filling = false;
+      catchUp.begin();
+    }
   };
-  /** A page of what was missed. */
-  const page = ({ events, next_after: nextAfter, more }) => {
-    for (const event of events) log.add(event, true);
-    log.complete(nextAfter);
-    asked = more;
+  const missed = () => {
+    if (lan) return;
+    catchUp.cursor ??= seen.get(socket.account, deviceId);
+    away = 0;
+    catchUp.begin();
+    guarded(fill, (words) => toast(`Earlier events: ${words}`, "warning"));
   };
-  /** The socket is gone, or the server gave up: ask again when there is a way. */
-  const giveUp = () => {
-    asked = false;
+  const page = (frame) => {
+    for (const event of frame.events) log.add(event, true);
+    away += catchUp.page(frame);
+    if (frame.more) return;
+    if (away > 0) toast(away === 1 ? "One event while you were away." : `${away} events while you were away.`);
+    away = 0;
   };
+
   const introduce = () => {
     if (lan) return;
     const find = async () => {
       const device = (await robots()).find((each) => each.device_id === deviceId);
-      if (device) {
-        named(device);
-        return;
-      }
-      toast("This robot is not among yours.");
-      location.hash = "#/";
+      if (device) named(device);
+      else gone();
     };
     guarded(find, (words) => console.info("No name for the robot:", words));
   };
-  return { readings, missed, page, giveUp, introduce };
+  return { readings, missed, page, introduce, live: (event) => catchUp.live(event), refused: () => catchUp.refused(), lost: () => catchUp.lost() };
 }

@@ -10,7 +10,7 @@ import { stopBar } from "../controls/stop.js";
 import { treatButton } from "../controls/treat.js";
 import { h, icon, toast } from "../dom.js";
 import { Driver } from "../drive.js";
-import { sentence } from "../format.js";
+import { sentence, short } from "../format.js";
 import { RobotLink } from "../link.js";
 import { VideoSession } from "../session.js";
 import { feed } from "./feed.js";
@@ -19,6 +19,15 @@ import { openSharing } from "./sharing.js";
 
 const TELEMETRY_EVERY_MS = 10_000;
 const GENTLE = 0.5; // of full speed, for small rooms and first drives
+const RANK = { none: 0, relay: 1, datachannel: 2 }; // ways to the robot, the better the higher
+const ROLE_NOTES = { viewer: "You may watch, and stop the robot. Its owner can let you drive it too." };
+const ROLE_NEWS = {
+  owner: "This robot is yours now.",
+  driver: "You may drive this robot now.",
+  viewer: "You may only watch this robot now, and stop it.",
+};
+const HISTORY_LATER = new Set(["BUSY", "UNAVAILABLE", "INTERNAL_ERROR", "RATE_LIMITED"]);
+const NOT_YOURS = "You may not use this robot any more.";
 const HALTING = new Set(["EMERGENCY_STOPPED", "NOT_AUTHORIZED", "NOT_PAIRED", "BUSY"]); // holding on is of no use
 
 /** The stick with its driver, and the stops that lock it. */
@@ -99,7 +108,8 @@ export function robotView({ socket, deviceId, onRefused }) {
   const log = eventList();
   const missions = missionPanel(link);
   const treat = treatButton(link, { onGiven: (left) => info.update({ treats_remaining: left }) });
-  const name = h("h1", { id: "robot-name" }, lan ? "Your robot" : deviceId);
+  const name = h("h1", { id: "robot-name", dir: "auto" }, lan ? "Your robot" : short(deviceId, 64));
+  const note = h("p", { id: "role-note", class: "role-note", hidden: true });
   const presence = h("span", { id: "presence", class: "presence" });
 
   const known = (values) => {
@@ -108,7 +118,7 @@ export function robotView({ socket, deviceId, onRefused }) {
     if (typeof values.treats_remaining === "number") treat.remaining(values.treats_remaining);
   };
   const showPath = () => {
-    if (link.path === "none") stick.letGo();
+    if (RANK[link.path] < RANK[root.dataset.control]) stick.letGo(); // what was held was held for the way that is gone
     root.dataset.control = link.path;
     root.dataset.online = socket.ready && link.reachable ? "yes" : "no";
     presence.replaceChildren(h("i", { class: "dot" }), pathWords(link, lan));
@@ -117,8 +127,25 @@ export function robotView({ socket, deviceId, onRefused }) {
 
   let device = null; // its entry in the list
   const setRole = (role = "owner") => {
+    const before = root.dataset.role;
+    if (role === before) return;
     root.dataset.role = role;
+    note.textContent = ROLE_NOTES[role] ?? "";
+    note.hidden = note.textContent === "";
     if (role === "viewer") stick.letGo();
+    if (before === "unknown") return;
+    document.getElementById("sharing")?.close(); // it shows what the role before could do
+    toast(ROLE_NEWS[role] ?? "What you may do with this robot has changed.");
+  };
+  /** The robot may have been taken away: nothing goes on until the list says how it is. */
+  const withdrawn = () => {
+    stick.letGo();
+    session.stop(NOT_YOURS);
+    news.introduce();
+  };
+  const gone = () => {
+    toast(NOT_YOURS);
+    location.hash = "#/";
   };
   const settings = h("button", { id: "share", type: "button", class: "quiet share", "aria-label": "Sharing and settings", hidden: true }, icon("people"));
   settings.addEventListener("click", () => {
@@ -135,7 +162,7 @@ export function robotView({ socket, deviceId, onRefused }) {
     if (online && !before) news.readings();
   };
   const presenceTold = (message) => {
-    const online = message.data.is_online;
+    const online = message.data?.is_online === true;
     if (message.role !== undefined && message.role !== root.dataset.role) {
       setRole(message.role);
       news.introduce();
@@ -148,16 +175,19 @@ export function robotView({ socket, deviceId, onRefused }) {
     device = found;
     settings.hidden = false;
     setRole(device.role);
-    name.textContent = device.name;
+    name.textContent = short(device.name, 80);
     if (!told) reachable(device.is_online);
   };
-  const news = feed({ lan, deviceId, socket, link, log, known, named, onRefused });
+  const news = feed({ lan, deviceId, socket, link, log, known, named, gone, onRefused });
 
   const event = (message) => {
-    const { event: kind, data = {} } = message;
+    const kind = message.event;
+    const data = message.data ?? {};
     if (kind === "device_status") presenceTold(message);
-    else if (log.misses(message)) news.missed();
-    else log.add(message);
+    else {
+      log.add(message);
+      news.live(message);
+    }
     if (kind === "status") known(data);
     if (kind === "mode" || kind === "mission") missions.refresh();
     if (kind === "treat" || kind === "treat_dispensed") {
@@ -176,8 +206,11 @@ export function robotView({ socket, deviceId, onRefused }) {
       return;
     }
     if (message.type === "error" && message.device_id === deviceId && message.command === undefined) {
-      news.giveUp();
-      if (message.code === "NOT_AUTHORIZED") news.introduce(); // it leaves, where the robot is not ours any more
+      if (message.code === "NOT_AUTHORIZED" || message.code === "NOT_PAIRED") {
+        withdrawn();
+        return;
+      }
+      if (HISTORY_LATER.has(message.code) && news.refused()) return;
     }
     if (message.event !== undefined) event(message);
     else if (message.type === "battery") {
@@ -196,7 +229,7 @@ export function robotView({ socket, deviceId, onRefused }) {
     missions.refresh();
   };
   const onLost = () => {
-    news.giveUp();
+    news.lost();
     showPath();
     session.wayLost();
   };
@@ -211,7 +244,7 @@ export function robotView({ socket, deviceId, onRefused }) {
   for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
   const timer = setInterval(news.readings, TELEMETRY_EVERY_MS);
 
-  const parts = { stops: stops.element, treat: treat.element, lights: ledPanel(link), missions: missions.element, events: log.element };
+  const parts = { note, stops: stops.element, treat: treat.element, lights: ledPanel(link), missions: missions.element, events: log.element };
   const shown = { lan, name, presence, settings, video, stateLine, watch, gentle, stick: stick.element, camera: cameraPad(link) };
   root.append(...layout({ ...shown, ...parts, readings: info.element }));
   showPath();
@@ -225,6 +258,8 @@ export function robotView({ socket, deviceId, onRefused }) {
     stick.remove();
     link.cancelUrgent();
     session.stop();
+    news.lost();
+    document.getElementById("sharing")?.close();
   };
   return { element: root, remove };
 }

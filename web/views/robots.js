@@ -2,7 +2,7 @@
 
 import { join, pair, robots } from "../api.js";
 import { field, h, icon, toast } from "../dom.js";
-import { sentence } from "../format.js";
+import { sentence, short } from "../format.js";
 
 const UNKNOWN_CODE = "This code is not known. It may be old: ask the robot, or whoever shares it, for a new one.";
 
@@ -40,7 +40,7 @@ export function robotsView({ socket, onSignOut, onRefused }) {
         h(
           "span",
           { class: "robot-words" },
-          h("strong", {}, device.name),
+          h("strong", { dir: "auto" }, short(device.name, 80)),
           h(
             "span",
             { class: "presence" },
@@ -102,9 +102,13 @@ export function robotsView({ socket, onSignOut, onRefused }) {
   });
 
   const heard = ({ detail: message }) => {
-    if (message.type === "error" && message.code === "NOT_AUTHORIZED") load(); // a robot is not ours any more
+    if (message.type === "error" && message.code === "NOT_AUTHORIZED") {
+      const lost = devices?.find((device) => device.device_id === message.device_id);
+      if (lost) toast(`You may not use the robot “${short(lost.name, 80)}” any more.`);
+      load();
+    }
     if (message.event !== "device_status") return;
-    const { device_id: id, is_online: isOnline } = message.data;
+    const { device_id: id, is_online: isOnline } = message.data ?? {};
     online.set(id, isOnline);
     if (devices === null) return;
     const listed = devices.find((device) => device.device_id === id);

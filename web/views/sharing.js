@@ -2,7 +2,7 @@
 
 import { leave, members, removeMember, rename, setRole, share, unpair, withdrawCodes } from "../api.js";
 import { field, h, toast } from "../dom.js";
-import { sentence } from "../format.js";
+import { sentence, short } from "../format.js";
 
 const ROLES = { viewer: "Watches", driver: "Drives" };
 const EXPLAINED = "Who watches sees the video and may stop the robot. Who drives may do all but rename, share and unpair.";
@@ -20,7 +20,7 @@ export function openSharing({ device, onChange, onGone }) {
   const problem = h("p", { id: "sharing-problem", class: "problem", role: "alert" });
   const content = h("div", { class: "dialog-body" });
   const close = h("button", { id: "sharing-close", type: "button", class: "text" }, "Done");
-  const head = h("header", { class: "dialog-head" }, h("h1", { id: "sharing-title" }, device.name), close);
+  const head = h("header", { class: "dialog-head" }, h("h1", { id: "sharing-title", dir: "auto" }, short(device.name, 80)), close);
   const dialog = h("dialog", { id: "sharing", class: "card dialog", "aria-labelledby": "sharing-title" }, head, content, problem);
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
@@ -78,7 +78,7 @@ function ownersPart({ device, act, twice, gone, onChange, head }) {
     withdraw.hidden = invitations.length === 0;
   };
   const person = (member) => {
-    const name = h("span", { class: "member-name" }, member.email);
+    const name = h("span", { class: "member-name", dir: "auto" }, short(member.email, 254));
     if (member.role === "owner") return h("li", { "data-role": "owner" }, name, h("span", { class: "muted" }, "Owner"));
     const role = roleSelect(`Role of ${member.email}`, member.role);
     role.addEventListener("change", () => act(role, async () => {
@@ -116,7 +116,7 @@ function ownersPart({ device, act, twice, gone, onChange, head }) {
     event.preventDefault();
     act(save, async () => {
       const renamed = await rename(id, name.value.trim());
-      head.querySelector("h1").textContent = renamed.name;
+      head.querySelector("h1").textContent = short(renamed.name, 80);
       onChange(renamed);
     });
   });

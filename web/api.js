@@ -97,6 +97,7 @@ export const robots = async () => (await call("GET", "/api/device/list")).device
 export const pair = (code) => call("POST", "/api/device/pair", { pairing_code: code });
 export const join = (code) => call("POST", "/api/device/join", { share_code: code });
 export const telemetry = () => call("GET", "/telemetry");
+export const pairing = () => call("GET", "/pairing");
 export const unlock = (robotToken) => call("POST", "/session", { token: robotToken });
 
 /** The latest 50 events of one robot, oldest first. Later ones come over the socket. */

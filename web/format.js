@@ -62,10 +62,10 @@ export function title(name) {
   return words.charAt(0).toUpperCase() + words.slice(1).replaceAll("_", " ");
 }
 
-/** A time to wait in words, never less than it is: "20 seconds", "3 minutes", "5 hours". */
+/** A time to wait in words: "20 seconds", "3 minutes", "5 hours". */
 export function waiting(seconds) {
   const [size, unit] = [[3600, "hour"], [60, "minute"]].find(([each]) => seconds > 1.5 * each) ?? [1, "second"];
-  const number = Math.max(1, Math.ceil(seconds / size));
+  const number = Math.max(1, size === 3600 ? Math.round(seconds / size) : Math.ceil(seconds / size));
   return `${number} ${unit}${number === 1 ? "" : "s"}`;
 }
 

@@ -64,9 +64,11 @@ class FakeRobot:
         self.control: list[tuple[float, dict[str, Any]]] = []
         self.answering = True
         self.silent = False
-        self.refusal: dict[str, str] | None = None
+        self.refusal: dict[str, Any] | None = None
         self.treats = 12
         self.emergency_stop: bool | None = None
+        self.mode = {"mode": "idle", "reason": ""}
+        self.missions: list[dict[str, Any]] = []
 
     def call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=20)
@@ -115,6 +117,10 @@ class FakeRobot:
         if message["command"] == "get_status":
             status = {"battery": 78.4, "temperature": 41.6, "mode": "idle", "treats_remaining": self.treats}
             return reply | {"data": status | {"is_charging": False, "emergency_stop": self.emergency_stop}}
+        if message["command"] == "mode_get":
+            return reply | {"data": self.mode}
+        if message["command"] == "mission_list":
+            return reply | {"data": {"missions": self.missions}}
         return reply
 
     def stop(self) -> None:
@@ -135,6 +141,10 @@ class FakeRelay:
         self.connections = 0
         self.accepting = True
         self.history: list[dict[str, Any]] = []
+        self.names = {DEVICE: "Biscuit", OFFLINE_DEVICE: "Patch"}
+        self.role = "owner"
+        self.owned = True
+        self.failing: dict[str, Any] | None = None  # what every catch-up is refused with
         app = Flask("fake_relay", static_folder=None)
         app.config["SOCK_SERVER_OPTIONS"] = {"max_message_size": 65_536}
         self._add_pages(app)
@@ -171,11 +181,11 @@ class FakeRelay:
         def devices() -> Any:
             if request.headers.get("Authorization") != f"Bearer {TOKEN}":
                 return refuse("AUTH_FAILED", 401)
-            listed = [(DEVICE, "Biscuit", True), (OFFLINE_DEVICE, "Patch", False)]
             return {
                 "devices": [
-                    {"device_id": device_id, "name": name, "is_online": online, "role": "owner"}
-                    for device_id, name, online in listed
+                    {"device_id": device_id, "name": name, "is_online": device_id == DEVICE, "role": self.role}
+                    for device_id, name in self.names.items()
+                    if self.owned or device_id != DEVICE
                 ]
             }
 
@@ -183,6 +193,10 @@ class FakeRelay:
             if request.cookies.get("wimz_session") != "open":
                 return refuse("AUTH_FAILED", 401)
             return {"battery": 78.4, "temperature": None, "treats_remaining": 12, "wifi_strength": -58}
+
+        def pairing() -> Any:
+            shown = (None, None) if self.owned else ("ABCD2345", 540)
+            return {"paired": self.owned, "code": shown[0], "expires_in_s": shown[1], "relay": "connected"}
 
         def session() -> Any:
             if request.get_json()["token"] != TOKEN:
@@ -197,6 +211,7 @@ class FakeRelay:
             "/api/events", view_func=lambda: {"events": self.history, "next_after": None}, endpoint="events"
         )
         app.add_url_rule("/telemetry", view_func=telemetry)
+        app.add_url_rule("/pairing", view_func=pairing)
         app.add_url_rule("/session", view_func=session, methods=["POST"])
 
     def _serve_socket(self, ws: Server) -> None:
@@ -218,13 +233,16 @@ class FakeRelay:
             self.sockets.discard(ws)
 
     def presence(self, device_id: str, online: bool) -> dict[str, Any]:
-        return {"event": "device_status", "data": {"device_id": device_id, "is_online": online}, "timestamp": None}
+        data = {"device_id": device_id, "is_online": online}
+        return {"event": "device_status", "data": data, "role": self.role, "timestamp": None}
 
     def _handle(self, ws: Server, message: dict[str, Any]) -> None:
         self.received.append((time.monotonic(), message))
         kind = message.get("type")
         if kind == "ping":
             ws.send('{"type":"pong"}')
+        elif kind == "catch_up" and self.failing is not None:
+            ws.send(json.dumps({"type": "error", "device_id": message["device_id"], **self.failing}))
         elif kind == "catch_up":
             missed = [event for event in self.history if event["seq"] > message["after"]]
             after = max([message["after"], *(event["seq"] for event in missed)])

@@ -58,7 +58,6 @@ class Hand:
         sent = self.told()
         self.page.wait_for_timeout(BEATS_MS)
         assert self.told()[len(sent) :] in ([], [0]), f"driven on after: {why}"  # the other path may be a little later
-        expect(self.page.locator("#joystick")).not_to_have_class("held")
 
 
 @pytest.fixture
@@ -67,120 +66,107 @@ def hand(page: Page, relay: Any, eventually: Eventually) -> Hand:
     return Hand(page, relay, eventually)
 
 
-def _second_finger(hand: Hand) -> None:
-    hand.touch("touchStart", hand.front, {"x": hand.middle[0] + 20, "y": hand.middle[1], "id": 2})
+def test_hands_that_leave_the_stick_end_driving(hand: Hand) -> None:
+    page = hand.page
 
+    def event(script: str) -> Callable[[], None]:
+        return lambda: page.evaluate(script)
 
-def _evaluate(script: str) -> Callable[[Hand], None]:
-    return lambda hand: hand.page.evaluate(script)
-
-
-def _watch_only(hand: Hand) -> None:
-    hand.relay.send(hand.relay.presence(DEVICE, online=True) | {"role": "viewer"})
-
-
-FINGER = {
-    "finger lifted": lambda hand: hand.touch("touchEnd"),
-    "touch cancelled": lambda hand: hand.touch("touchCancel"),
-    "second finger": _second_finger,
-    "window left": _evaluate("dispatchEvent(new Event('blur'))"),
-    "tab hidden": _evaluate(HIDE),
-    "page put away": _evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))"),
-    "menu opened": _evaluate("document.body.dispatchEvent(new MouseEvent('contextmenu', { bubbles: true }))"),
-    "Stop pressed": _evaluate("document.getElementById('stop').click()"),
-}
-
-
-def test_a_finger_that_ends_driving(hand: Hand) -> None:
-    for why, end in FINGER.items():
+    gone: dict[str, Callable[[], Any]] = {
+        "window left": event("dispatchEvent(new Event('blur'))"),
+        "tab hidden": event(HIDE),
+    }
+    other_finger = {"x": hand.middle[0] + 20, "y": hand.middle[1], "id": 2}
+    by_finger: dict[str, Callable[[], Any]] = gone | {
+        "second finger": lambda: hand.touch("touchStart", hand.front, other_finger),
+        "page put away": event("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))"),
+        "menu opened": event("document.body.dispatchEvent(new MouseEvent('contextmenu', { bubbles: true }))"),
+        "Stop pressed": event("document.getElementById('stop').click()"),
+        "finger lifted": lambda: hand.touch("touchEnd"),
+        "touch cancelled": lambda: hand.touch("touchCancel"),
+    }
+    for why, end in by_finger.items():
         hand.push()
-        end(hand)
-        if why != "finger lifted" and why != "touch cancelled":
-            hand.touch("touchMove", hand.front | {"y": hand.front["y"] + 3})  # still on the glass
+        end()
+        if why not in ("finger lifted", "touch cancelled"):
+            hand.touch("touchMove", hand.front | {"y": hand.front["y"] + 3})  # it is still on the glass
             hand.must_stand(why)
             hand.touch("touchEnd")
         hand.must_stand(why)
 
+    page.mouse.move(*hand.middle)
+    page.mouse.down()
+    page.mouse.move(hand.front["x"], hand.front["y"])
+    hand.eventually(lambda: hand.told()[-1] > 0)
+    page.evaluate("""() => document.getElementById("joystick").dispatchEvent(
+        new PointerEvent("pointermove", { pointerId: 1, buttons: 0, clientX: 5, clientY: 5 }))""")
+    hand.must_stand("let go where nobody told")
+    page.mouse.up()
 
-def test_keys_that_end_driving(hand: Hand) -> None:
-    endings: dict[str, Callable[[], Any]] = {
-        "key let go": lambda: hand.page.keyboard.up("w"),
-        "window left": lambda: hand.page.evaluate("dispatchEvent(new Event('blur'))"),
-        "tab hidden": lambda: hand.page.evaluate(HIDE),
-        "focus in a field": lambda: hand.page.focus("#led-pattern"),
-        "Escape": lambda: hand.page.keyboard.press("Escape"),
-        "a dialog": lambda: hand.page.click("#share"),
+    by_key: dict[str, Callable[[], Any]] = gone | {
+        "key let go": lambda: page.keyboard.up("w"),
+        "focus in a field": lambda: page.focus("#led-pattern"),
+        "Escape": lambda: page.keyboard.press("Escape"),
+        "a dialog": lambda: page.click("#share"),
     }
-    for why, end in endings.items():
-        hand.page.evaluate("document.activeElement.blur()")
+    for why, end in by_key.items():
+        page.evaluate("document.activeElement.blur()")
         hand.hold_key()
         end()
         hand.must_stand(why)
-        hand.page.keyboard.up("w")
+        page.keyboard.up("w")
     sent = len(hand.told())
-    hand.page.keyboard.press("w")  # the dialog is open: keys are for it
-    hand.page.wait_for_timeout(BEATS_MS)
+    page.keyboard.press("w")  # the dialog is open: keys are for it
+    page.wait_for_timeout(BEATS_MS)
     assert len(hand.told()) == sent
 
 
-def test_a_mouse_let_go_outside_the_window_ends_driving(hand: Hand) -> None:
-    hand.page.mouse.move(*hand.middle)
-    hand.page.mouse.down()
-    hand.page.mouse.move(hand.front["x"], hand.front["y"])
-    hand.eventually(lambda: hand.told() and hand.told()[-1] > 0)
-    hand.page.evaluate("""() => document.getElementById("joystick").dispatchEvent(
-        new PointerEvent("pointermove", { pointerId: 1, buttons: 0, clientX: 5, clientY: 5 }))""")
-    hand.must_stand("let go outside")
-    hand.page.mouse.up()
-
-
-def test_leaving_the_page_ends_driving(hand: Hand) -> None:
-    hand.push()
-    hand.page.go_back()
-    hand.eventually(lambda: hand.told()[-1] == 0)
-    sent = len(hand.told())
-    hand.page.wait_for_timeout(BEATS_MS)
-    assert len(hand.told()) == sent
-
-
-def test_closing_the_tab_ends_driving(hand: Hand) -> None:
-    hand.push()
-    other = hand.page.context.new_page()
-    hand.page.close(run_before_unload=True)
-    hand.relay.wait(lambda: not hand.relay.sockets)
-    sent = len(hand.told())
-    other.wait_for_timeout(BEATS_MS)
-    assert len(hand.told()) == sent
-
-
-def test_a_lost_line_ends_driving_until_the_stick_is_pushed_again(hand: Hand) -> None:
+def test_a_way_or_a_right_that_is_lost_ends_driving_until_the_stick_is_pushed_again(hand: Hand) -> None:
+    robot = hand.page.locator("#robot")
     hand.push()
     before = hand.relay.connections
     hand.relay.drop_sockets()
     hand.eventually(lambda: hand.relay.connections > before)
-    expect(hand.page.locator("#robot")).to_have_attribute("data-control", "relay")
+    expect(robot).to_have_attribute("data-control", "relay")
     sent = len(hand.told())
     hand.touch("touchMove", hand.front | {"y": hand.front["y"] + 3})
     hand.page.wait_for_timeout(BEATS_MS)
     assert len(hand.told()) == sent
     hand.touch("touchEnd")
-    hand.push()
-    hand.touch("touchEnd")
-    hand.must_stand("finger lifted")
 
-
-def test_a_lost_channel_ends_driving_though_the_relay_is_there(hand: Hand) -> None:
     watch(hand.page)
     hand.push()
     for session_id in list(hand.relay.robot.sessions):
         hand.relay.robot.call(hand.relay.robot.close(session_id))
-    hand.must_stand("channel lost")
+    hand.must_stand("the channel is gone, though the relay is there")
     hand.touch("touchEnd")
+    hand.page.click("#watch")
 
-
-def test_a_role_that_is_taken_back_ends_driving(hand: Hand) -> None:
     hand.push()
-    _watch_only(hand)
-    hand.must_stand("only watching")
-    expect(hand.page.locator("#joystick")).to_be_hidden()
+    hand.relay.role = "viewer"
+    hand.relay.send(hand.relay.presence(DEVICE, online=True))
+    hand.must_stand("only watching now")
     hand.touch("touchEnd")
+
+
+def test_leaving_the_page_and_closing_the_tab_end_driving(hand: Hand) -> None:
+    page, relay = hand.page, hand.relay
+    hand.push()
+    page.go_back()
+    hand.must_stand("back to the list")
+    hand.touch("touchEnd")
+    page.go_forward()
+    expect(page.locator("#robot")).to_have_attribute("data-control", "relay")
+    hand.push()
+    page.goto("about:blank")
+    hand.must_stand("another site")
+    hand.touch("touchEnd")
+    page.go_back()
+    expect(page.locator("#robot")).to_have_attribute("data-control", "relay")
+    hand.push()
+    other = page.context.new_page()
+    page.close(run_before_unload=True)
+    relay.wait(lambda: not relay.sockets)
+    sent = len(hand.told())
+    other.wait_for_timeout(BEATS_MS)
+    assert len(hand.told()) == sent

@@ -245,6 +245,7 @@ def test_an_offline_robot_says_so_and_video_starts_when_it_comes(page: Page, rel
 
 
 def test_the_robots_own_page_asks_for_its_token_once(page: Page, lan_robot: Any) -> None:
+    lan_robot.owned = False
     page.goto(lan_robot.url)
     page.fill("#robot-token", "wrong")
     page.click("#unlock")
@@ -252,9 +253,13 @@ def test_the_robots_own_page_asks_for_its_token_once(page: Page, lan_robot: Any)
     page.fill("#robot-token", TOKEN)
     page.click("#unlock")
     expect(page.locator("#reading-wifi")).to_have_text("strong")
+    expect(page.locator("#own-code")).to_have_text("ABCD-2345")
+    expect(page.locator("#pairing")).to_contain_text("Good for another 9 minutes")
     watch(page)
+    lan_robot.owned = True
     page.reload()
     expect(page.locator("#robot")).to_have_attribute("data-control", "relay")
+    expect(page.locator("#pairing")).to_be_hidden()
 
 
 def test_the_installed_app_says_when_there_is_no_server(browser: Browser, relay: Any) -> None:

@@ -5,7 +5,7 @@ import { describe, EventLog } from "../events.js";
 
 export function eventList() {
   const log = new EventLog();
-  const list = h("ol", { id: "events", class: "events", "aria-live": "off" });
+  const list = h("ol", { id: "events", class: "events", tabindex: "0", "aria-labelledby": "events-title" });
   const empty = h("li", { class: "empty" }, "Nothing yet.");
 
   const row = (event) => {

@@ -15,7 +15,7 @@ const KEYS = new Map([
 ]);
 const KEY_TURN = 0.6; // a key is all or nothing: turn more gently than the rim of the stick
 
-const typing = (target) => target instanceof Element && target.closest("input, select, textarea") !== null;
+const typing = (target) => target instanceof Element && target.closest("input, select, textarea, .events") !== null;
 const covered = () => document.querySelector("dialog[open]") !== null;
 
 /** The stick's element, and a function that takes its listeners off the page again. */

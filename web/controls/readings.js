@@ -14,7 +14,7 @@ export function readings() {
   const values = {};
   const cells = READINGS.map(([drawing, label, words]) => {
     const value = h("dd", { id: `reading-${drawing}` });
-    const element = h("div", { class: "reading" }, icon(drawing), h("dt", {}, label), value);
+    const element = h("div", { class: "reading", title: label }, icon(drawing), h("dt", {}, label), value);
     return { element, show: () => (value.textContent = words(values)) };
   });
   const update = (news) => {

@@ -37,7 +37,7 @@ export function accountView({ apart, onEnd, onRefused }) {
       id: "password-form",
       title: "Change the password",
       words: "Everything else that is signed in to this account is signed out.",
-      fields: [field("Password of now", old), field("New password", fresh, "At least 8 characters.")],
+      fields: [field("Current password", old), field("New password", fresh, "At least 8 characters.")],
       button: "Change",
     },
     async () => {

@@ -43,11 +43,15 @@ export function feed({ lan, deviceId, socket, link, log, known, named, gone, onR
       for (const event of events) log.add(event, true);
       filled = true;
       const newest = events.at(-1)?.seq ?? 0;
-      if (begun === null || begun > newest) catchUp.reached(newest); // a history that begins anew is shorter
+      if (begun !== null && begun <= newest) return;
+      catchUp.reached(newest); // where nothing was shown before, and where the history has begun anew
+      catchUp.begin(); // what happened since that answer
     } finally {
       filling = false;
-      catchUp.begin();
     }
+  };
+  const fillAgain = () => {
+    if (!lan && socket.ready) guarded(fill, (words) => console.info("No earlier events:", words));
   };
   const missed = () => {
     if (lan) return;
@@ -73,5 +77,5 @@ export function feed({ lan, deviceId, socket, link, log, known, named, gone, onR
     };
     guarded(find, (words) => console.info("No name for the robot:", words));
   };
-  return { readings, missed, page, introduce, live: (event) => catchUp.live(event), refused: () => catchUp.refused(), lost: () => catchUp.lost() };
+  return { readings, missed, fillAgain, page, introduce, live: (event) => catchUp.live(event), refused: () => catchUp.refused(), lost: () => catchUp.lost() };
 }

@@ -25,6 +25,7 @@ export function layout({ lan, name, presence, settings, video, stateLine, watch,
   const controls = h(
     "div",
     { class: "controls" },
+    parts.pairing ?? [],
     sticks,
     h("p", { class: "keys drives" }, "Arrow keys or W A S D drive, Esc stops"),
     parts.note,

@@ -15,6 +15,7 @@ import { RobotLink } from "../link.js";
 import { VideoSession } from "../session.js";
 import { feed } from "./feed.js";
 import { layout } from "./layout.js";
+import { pairingNote } from "./pairing.js";
 import { openSharing } from "./sharing.js";
 
 const TELEMETRY_EVERY_MS = 10_000;
@@ -242,9 +243,14 @@ export function robotView({ socket, deviceId, onRefused }) {
     [globalThis, "keydown", (key) => key.code === "Escape" && stops.stop()],
   ];
   for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
-  const timer = setInterval(news.readings, TELEMETRY_EVERY_MS);
+  const lookAgain = () => {
+    news.readings();
+    news.fillAgain();
+  };
+  const timer = setInterval(lookAgain, TELEMETRY_EVERY_MS);
 
-  const parts = { note, stops: stops.element, treat: treat.element, lights: ledPanel(link), missions: missions.element, events: log.element };
+  const pairing = lan ? pairingNote() : { element: null, remove: () => {} };
+  const parts = { note, pairing: pairing.element, stops: stops.element, treat: treat.element, lights: ledPanel(link), missions: missions.element, events: log.element };
   const shown = { lan, name, presence, settings, video, stateLine, watch, gentle, stick: stick.element, camera: cameraPad(link) };
   root.append(...layout({ ...shown, ...parts, readings: info.element }));
   showPath();
@@ -254,6 +260,7 @@ export function robotView({ socket, deviceId, onRefused }) {
   const remove = () => {
     clearInterval(timer);
     missions.remove();
+    pairing.remove();
     for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
     stick.remove();
     link.cancelUrgent();

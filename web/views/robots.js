@@ -83,7 +83,8 @@ export function robotsView({ socket, onSignOut, onRefused }) {
     "form",
     { class: "card form pair" },
     h("h2", {}, "Pair or join a robot"),
-    h("div", { class: "row" }, field("Code on the robot, or from its owner", code), submit),
+    h("p", { class: "muted" }, "A new robot shows its code on its own page. For one that is shared with you, its owner makes a code."),
+    h("div", { class: "row" }, field("Code", code), submit),
     problem,
   );
   form.addEventListener("submit", async (event) => {
@@ -91,7 +92,7 @@ export function robotsView({ socket, onSignOut, onRefused }) {
     problem.textContent = "";
     submit.disabled = true;
     try {
-      toast(await useCode(code.value.replaceAll(/\s/g, "").toUpperCase()));
+      toast(await useCode(code.value.replaceAll(/[^0-9a-z]/gi, "").toUpperCase()));
       code.value = "";
       await load();
     } catch (error) {

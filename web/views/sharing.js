@@ -5,6 +5,7 @@ import { field, h, toast } from "../dom.js";
 import { sentence, short } from "../format.js";
 
 const ROLES = { viewer: "Watches", driver: "Drives" };
+const TO_DO = { viewer: "to watch", driver: "to drive" };
 const EXPLAINED = "Who watches sees the video and may stop the robot. Who drives may do all but rename, share and unpair.";
 
 const roleSelect = (label, value, props = {}) => {
@@ -74,7 +75,9 @@ function ownersPart({ device, act, twice, gone, onChange, head }) {
   const load = async () => {
     const { members: people, invitations } = await members(id);
     list.replaceChildren(...people.map(person));
-    open.textContent = invitations.length ? `Open codes: ${invitations.map((each) => ROLES[each.role].toLowerCase()).join(", ")}.` : "";
+    const unused = Object.entries(TO_DO).map(([role, words]) => [invitations.filter((each) => each.role === role).length, words]);
+    const counted = unused.filter(([number]) => number > 0).map(([number, words]) => `${number} ${words}`);
+    open.textContent = counted.length ? `Codes that nobody has used yet: ${counted.join(", ")}.` : "";
     withdraw.hidden = invitations.length === 0;
   };
   const person = (member) => {
@@ -94,7 +97,7 @@ function ownersPart({ device, act, twice, gone, onChange, head }) {
   const as = roleSelect("What the other person may do", "viewer", { id: "share-role" });
   const invite = h("button", { id: "share-make", type: "button", class: "primary" }, "Make a code");
   const code = h("output", { id: "share-code", class: "code" });
-  const hint = h("small", { hidden: true }, "For one person, good for a day. They type it under “Pair or join”. It is shown only now.");
+  const hint = h("small", { hidden: true }, "For one person, good for a day. They type it under “Pair or join a robot”. It is shown only now.");
   invite.addEventListener("click", () => act(invite, async () => {
     const made = (await share(id, as.value)).share_code;
     code.textContent = `${made.slice(0, 4)}-${made.slice(4)}`;

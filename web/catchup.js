@@ -39,8 +39,8 @@ export class CatchUp {
 
   /** An event that came by itself. It moves the cursor only when nothing lies between. */
   live({ seq }) {
-    if (typeof seq !== "number" || this.cursor === null || this.asked || seq <= this.cursor) return;
-    if (seq === this.cursor + 1) this.reached(seq);
+    if (typeof seq !== "number" || this.asked || (this.cursor !== null && seq <= this.cursor)) return;
+    if (this.cursor === null || seq === this.cursor + 1) this.reached(seq); // without a cursor it is the first one seen
     else this.begin();
   }
 

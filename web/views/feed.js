@@ -32,19 +32,19 @@ export function feed({ lan, deviceId, socket, link, log, known, named, gone, onR
   });
   let filled = false;
   let filling = false;
+  let remembered = null; // how far an earlier visit was
   let away = 0; // events that were missed, until the last page is here
   /** The latest events once, for a list that is not empty. Without a cursor of an earlier visit, it begins here. */
   const fill = async () => {
     if (filled || filling) return;
     filling = true;
-    const begun = catchUp.cursor;
     try {
       const events = await history(deviceId);
       for (const event of events) log.add(event, true);
       filled = true;
       const newest = events.at(-1)?.seq ?? 0;
-      if (begun !== null && begun <= newest) return;
-      catchUp.reached(newest); // where nothing was shown before, and where the history has begun anew
+      if (remembered !== null && remembered <= newest) return;
+      catchUp.reached(Math.min(catchUp.cursor ?? newest, newest)); // a first visit, or a history that has begun anew
       catchUp.begin(); // what happened since that answer
     } finally {
       filling = false;
@@ -55,7 +55,7 @@ export function feed({ lan, deviceId, socket, link, log, known, named, gone, onR
   };
   const missed = () => {
     if (lan) return;
-    catchUp.cursor ??= seen.get(socket.account, deviceId);
+    if (catchUp.cursor === null) remembered = catchUp.cursor = seen.get(socket.account, deviceId);
     away = 0;
     catchUp.begin();
     guarded(fill, (words) => toast(`Earlier events: ${words}`, "warning"));

@@ -6,10 +6,10 @@
 //   account     #account-email, #password-form #old-password #new-password, #everywhere-form, #delete-form #delete-password
 //   sharing     #share opens #sharing: #members li[data-member][data-role], #share-role #share-make #share-code
 //               #share-withdraw, #rename #rename-save, #unpair, #leave, #sharing-problem #sharing-close
-//   robot's own #robot-token #unlock
+//   robot's own #robot-token #unlock, #pairing #own-code
 //   one robot   #robot[data-video="off|connecting|live|retrying"][data-control="datachannel|relay|none"]
 //               [data-estop="on|off"][data-online="yes|no"][data-role="owner|driver|viewer|unknown"]
-//               #video #watch ("Watch" / "Stop watching") #state #presence #back #robot-name
+//               #video #watch ("Watch" / "Stop watching") #state #presence #back #robot-name #role-note
 //               #joystick #gentle #look #pan #tilt #center #angles #treat #treats-left #treat-state
 //               #stop #estop #release #estop-state #led-pattern #led-color #led-off
 //               #reading-battery #reading-heat #reading-treat #reading-wifi, #events li[data-event]

@@ -20,6 +20,7 @@ export const token = {
   /** A fresh one in the place of the one there is. */
   renew: (value) => token.set(value, localStorage.getItem(TOKEN_KEY) !== null),
   clear: () => {
+    listed = [];
     sessionStorage.removeItem(TOKEN_KEY);
     localStorage.removeItem(TOKEN_KEY);
   },
@@ -93,7 +94,13 @@ export const setRole = (deviceId, userId, role) => call("PATCH", devicePath(devi
 export const removeMember = (deviceId, userId) => call("DELETE", devicePath(deviceId, "members", userId));
 export const leave = async (deviceId) => removeMember(deviceId, (await me()).user_id);
 
-export const robots = async () => (await call("GET", "/api/device/list")).devices;
+let listed = [];
+export async function robots() {
+  listed = (await call("GET", "/api/device/list")).devices;
+  return listed;
+}
+/** What the list last said of a robot, so that its view begins with its name and role; undefined where it said nothing. */
+export const lastListed = (deviceId) => listed.find((each) => each.device_id === deviceId);
 export const pair = (code) => call("POST", "/api/device/pair", { pairing_code: code });
 export const join = (code) => call("POST", "/api/device/join", { share_code: code });
 export const telemetry = () => call("GET", "/telemetry");

@@ -31,12 +31,22 @@ let socket = null;
 
 const FRESHEN_EVERY_MS = 600_000; // a page may stay open for longer than a sign-in lasts
 
+/** Who hears the page instead of seeing it is taken to the new view's heading. */
+function announce(heading, first) {
+  document.title = heading ? `${heading.textContent} – WIM-Z` : "WIM-Z";
+  if (first || !heading) return;
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+}
+
 function show(next) {
+  const first = view === null;
   view?.remove();
   view = next;
   document.querySelectorAll(".toast.warning, .toast.danger").forEach((note) => note.remove()); // about the view before
   document.getElementById("view").replaceChildren(next.element);
   scrollTo(0, 0);
+  announce(next.element.querySelector("h1"), first);
 }
 
 function closeSocket() {

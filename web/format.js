@@ -105,8 +105,9 @@ const WAITS = { COOLDOWN: "The next one can be given in", DAILY_LIMIT: "The next
 
 /** An error as a sentence, with the time to wait where it is known: ours where we have one, else the sender's own. */
 export function sentence(error) {
-  const { code = "", status = 0, message, retry_after_s: wait } = error ?? {};
-  if (code.startsWith("HTTP_") || (status >= 500 && code === "UNAVAILABLE")) return SERVER_AWAY;
+  const { status = 0, message, retry_after_s: wait } = error ?? {};
+  const code = error?.code === "HTTP_429" ? "RATE_LIMITED" : short(error?.code, 60); // a proxy's refusal has no code of ours
+  if (status >= 500 && (code === "UNAVAILABLE" || code.startsWith("HTTP_"))) return SERVER_AWAY;
   if (!Object.hasOwn(SENTENCES, code)) return short(message) || "Something went wrong.";
   if (!Object.hasOwn(WAITS, code)) return SENTENCES[code];
   if (known(wait) && wait > 0) return `${SENTENCES[code]} ${WAITS[code]} ${waiting(wait)}.`;

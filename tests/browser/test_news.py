@@ -81,10 +81,10 @@ def test_pages_of_an_earlier_request_hide_no_gap(page: Page, relay: Any) -> None
         const { CatchUp } = await import("/catchup.js");
         const { seen } = await import("/seen.js");
         const told = { asks: [], kept: [] };
+        const event = (seq) => ({ seq });
         const catchUp = new CatchUp({ ask: (after) => told.asks.push(after) > 0, keep: (seq) => told.kept.push(seq) });
         catchUp.live(event(10)); // the first that is seen, and with no history before it
         catchUp.begin();
-        const event = (seq) => ({ seq });
         told.stray = catchUp.page({ events: [event(31), event(32)], after: 30, next_after: 32, more: false });
         told.follows = catchUp.page({ events: [event(9), event(11), event(32)], after: 8, next_after: 32, more: true });
         catchUp.live(event(33)); // a page will bring it

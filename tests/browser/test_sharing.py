@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.relay.conftest import PASSWORD, Account, RelayServer
 from tests.relay.conftest import make_relay as make_relay
 from tests.relay.conftest import relay_valkey as relay_valkey
 
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+NAMELESS = re.compile(r"- (?:button|link|textbox|combobox|checkbox|slider|spinbutton)(?: \[[^\]]*\])*:?$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def visit(browser: Browser, house: RelayServer) -> Iterator[Callable[..., Page]]
     pages: list[Page] = []
     problems: list[str] = []
 
-    def opened(account: Account, size: Any = PHONE) -> Page:
+    def opened(account: Account, size: ViewportSize = PHONE) -> Page:
         page = browser.new_context(viewport=size, service_workers="block").new_page()
         pages.append(page)
         page.set_default_timeout(20_000)
@@ -53,22 +54,27 @@ def visit(browser: Browser, house: RelayServer) -> Iterator[Callable[..., Page]]
 
 
 def _show(page: Page, name: str) -> None:
-    """Nothing is wider than the screen. `SCREENSHOTS` names a folder that keeps what it looks like."""
-    width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert width <= 0, f"{name} is wider than the screen"
-    if folder := os.environ.get("SCREENSHOTS"):
-        assert page.viewport_size is not None
-        page.screenshot(path=Path(folder) / f"{name}-{page.viewport_size['width']}.png")
+    """Nothing is wider than the screen, and all that can be used has a name.
+
+    `SCREENSHOTS` names a folder that keeps what it looks like.
+    """
+    before = page.viewport_size
+    assert before is not None
+    for size in (PHONE, DESKTOP):
+        page.set_viewport_size(size)
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, f"{name} is wider than the screen"
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}-{size['width']}.png")
+    page.set_viewport_size(before)
+    assert NAMELESS.findall(page.locator("body").aria_snapshot()) == [], name
 
 
-@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_an_owner_shares_and_a_viewer_watches_until_taken_out(
-    house: RelayServer, visit: Callable[..., Page], size: Any
-) -> None:
+def test_an_owner_shares_and_a_viewer_watches_until_taken_out(house: RelayServer, visit: Callable[..., Page]) -> None:
     owner, friend = house.account(), house.account()
     robot = house.robot(owner)
     house.device(robot)
-    mine, theirs = visit(owner, size), visit(friend, size)
+    mine, theirs = visit(owner), visit(friend)
     mine.click(f'[data-device="{robot.device_id}"]')
     mine.click("#share")
     mine.click("#share-make")

@@ -1,5 +1,6 @@
 // One robot: its picture, the sticks, stop, treats, lights, readings and news.
 
+import { lastListed } from "../api.js";
 import { cameraPad } from "../controls/camera.js";
 import { eventList } from "../controls/eventlist.js";
 import { joystick } from "../controls/joystick.js";
@@ -144,7 +145,9 @@ export function robotView({ socket, deviceId, onRefused }) {
     session.stop(NOT_YOURS);
     news.introduce();
   };
+  let removed = false; // answers may come when the page has gone on
   const gone = () => {
+    if (removed) return;
     toast(NOT_YOURS);
     location.hash = "#/";
   };
@@ -172,11 +175,16 @@ export function robotView({ socket, deviceId, onRefused }) {
     told = true;
     reachable(online);
   };
+  const called = ({ name: words, role }) => {
+    setRole(role);
+    name.textContent = short(words, 80);
+  };
   const named = (found) => {
+    if (removed) return;
     device = found;
     settings.hidden = false;
-    setRole(device.role);
-    name.textContent = short(device.name, 80);
+    called(device);
+    document.title = `${name.textContent} – WIM-Z`;
     if (!told) reachable(device.is_online);
   };
   const news = feed({ lan, deviceId, socket, link, log, known, named, gone, onRefused });
@@ -254,10 +262,13 @@ export function robotView({ socket, deviceId, onRefused }) {
   const shown = { lan, name, presence, settings, video, stateLine, watch, gentle, stick: stick.element, camera: cameraPad(link) };
   root.append(...layout({ ...shown, ...parts, readings: info.element }));
   showPath();
+  const before = lan ? undefined : lastListed(deviceId);
+  if (before) called(before);
   news.introduce();
   if (socket.ready) onOpen();
 
   const remove = () => {
+    removed = true;
     clearInterval(timer);
     missions.remove();
     pairing.remove();

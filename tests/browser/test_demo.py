@@ -27,19 +27,25 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         running.close()
 
 
-@pytest.fixture
-def driver(browser: Browser, demo: Demo) -> Iterator[Driver]:
-    """Someone who has signed in and watches the robot."""
+@pytest.fixture(scope="module")
+def visitor(browser: Browser, demo: Demo) -> Iterator[Driver]:
+    """Someone who has signed in, and stays with the robot's page through all that is done to it."""
     context = browser.new_context(viewport={"width": 1100, "height": 900}, service_workers="block")
     context.set_default_timeout(LIVE_S * 1000)
     driver = Driver(context.new_page())
     driver.open_robot(demo)
-    driver.watch()
-    driver.wait_for_video(LIVE_S)
-    driver.wait_for_control(LIVE_S)
     yield driver
     context.close()
-    assert driver.problems == []
+
+
+@pytest.fixture
+def driver(visitor: Driver) -> Iterator[Driver]:
+    """The same, watching the robot and about to drive it."""
+    visitor.watch()
+    visitor.wait_for_video(LIVE_S)
+    visitor.wait_for_control(LIVE_S)
+    yield visitor
+    assert visitor.problems == []
 
 
 def test_the_numbers_in_the_picture_only_grow(driver: Driver) -> None:

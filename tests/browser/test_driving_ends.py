@@ -12,8 +12,8 @@ from tests.browser.steps import DEVICE, open_robot, watch
 
 Eventually = Callable[..., Any]
 
-BEATS_MS = 200
-"""Four commands would fall into it, if driving went on."""
+BEATS_MS = 120
+"""Two commands would fall into it, if driving went on."""
 HIDE = """() => {
     Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));

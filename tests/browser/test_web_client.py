@@ -33,7 +33,11 @@ def push_forward(page: Page) -> None:
 def test_signing_in_shows_the_robots_and_who_is_online(page: Page, relay: Any) -> None:
     sign_in(page, relay, password="wrong")
     expect(page.locator("#problem")).to_have_text("E-mail or password is wrong.")
+    refusal = {"success": False, "error": {"code": "UNAVAILABLE", "message": "`postgres` is away."}}
+    page.route("**/api/device/list", lambda route: route.fulfill(status=503, json=refusal))
     sign_in(page, relay)
+    expect(page.locator("#robots")).to_contain_text("The server cannot do this right now.")
+    page.unroute("**/api/device/list")
     expect(page.locator("#robots a")).to_have_count(2)
     biscuit = page.locator(f'a[data-device="{DEVICE}"]')
     expect(biscuit).to_have_attribute("data-online", "yes")

@@ -1,6 +1,7 @@
 // The robots of this account, with their state as it changes, and pairing a new one.
 
 import { join, pair, robots } from "../api.js";
+import { backoffMs } from "../backoff.js";
 import { field, h, icon, toast } from "../dom.js";
 import { sentence, short } from "../format.js";
 
@@ -53,18 +54,27 @@ export function robotsView({ socket, onSignOut, onRefused }) {
       ),
     );
   };
+  let removed = false;
   let devices = null; // not known yet
   const show = () => {
     const empty = h("li", { class: "empty" }, "No robot yet. Pair the first one below.");
     list.replaceChildren(...(devices?.length ? devices.map(card) : [empty]));
   };
+  let attempt = 0;
+  let retry = null;
   const load = async () => {
+    clearTimeout(retry);
     try {
       devices = await robots();
+      attempt = 0;
       show();
     } catch (error) {
-      if (error.status === 401) onRefused("Please sign in again.");
-      else list.replaceChildren(h("li", { class: "empty problem", role: "alert" }, sentence(error)));
+      if (error.status === 401) {
+        onRefused("Please sign in again.");
+        return;
+      }
+      list.replaceChildren(h("li", { class: "empty problem", role: "alert" }, sentence(error)));
+      if (!removed) retry = setTimeout(load, backoffMs(attempt++));
     }
   };
 
@@ -134,6 +144,8 @@ export function robotsView({ socket, onSignOut, onRefused }) {
     h("button", { id: "sign-out", type: "button", class: "text", on: { click: onSignOut } }, "Sign out"),
   );
   const remove = () => {
+    removed = true;
+    clearTimeout(retry);
     socket.removeEventListener("message", heard);
     socket.removeEventListener("open", back);
   };

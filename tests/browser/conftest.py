@@ -19,13 +19,14 @@ from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessi
 from av import VideoFrame
 from flask import Flask, Response, request, send_from_directory
 from flask_sock import Sock
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from simple_websocket import ConnectionClosed, Server
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.browser.steps import DEVICE, EMAIL, OFFLINE_DEVICE, PASSWORD, TOKEN
 
 WEB = Path(__file__).parents[2] / "web"
+expect.set_options(timeout=20_000)  # two slow cores
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

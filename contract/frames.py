@@ -200,8 +200,8 @@ class CatchUp(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="catch_u
 class CaughtUp(Frame, frozen=True, kw_only=True, omit_defaults=True, tag="caught_up"):
     """Relay → app: a page of the history, the oldest first; `more` follow without being asked for.
 
-    `after` is the cursor before this page and `next_after` the one after it: an app knows by them whether the page follows
-    what it has.
+    `after` is the cursor before this page and `next_after` the one after it: by them an app knows whether the page
+    follows what it has.
     """
 
     device_id: DeviceId

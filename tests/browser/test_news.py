@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.steps import DEVICE, open_robot, watch
 
@@ -155,15 +155,17 @@ def test_a_role_that_changes_or_goes_is_said_at_once(page: Page, relay: Any, eve
     expect(page.locator("#joystick")).to_be_visible()
     expect(page.locator("#role-note")).to_be_hidden()
 
-    with page.expect_request("**/api/device/list") as listing:  # until it is answered, the view stays
-        page.route("**/api/device/list", lambda route: (page.wait_for_timeout(300), route.fallback()))
-        relay.owned = False
-        gone = {"type": "error", "code": "NOT_AUTHORIZED", "message": "Not yours any more.", "device_id": DEVICE}
-        relay.send(gone)
-    assert listing.value
+    held: list[Route] = []
+    page.route("**/api/device/list", held.append)  # until it is answered, the view stays
+    relay.owned = False
+    gone = {"type": "error", "code": "NOT_AUTHORIZED", "message": "Not yours any more.", "device_id": DEVICE}
+    relay.send(gone)
     expect(robot).to_have_attribute("data-video", "off")
     expect(page.locator("#state")).to_have_text("You may not use this robot any more.")
     eventually(lambda: not relay.robot.sessions)
+    page.unroute("**/api/device/list")
+    for each in held:
+        each.fallback()
     expect(toasts).to_contain_text("You may not use this robot any more.")
     expect(page.locator("#robots a")).to_have_count(1)
 
@@ -173,7 +175,7 @@ def test_other_peoples_words_stay_text_and_in_their_place(page: Page, relay: Any
     relay.robot.mode = {"mode": LONG, "reason": LONG}
     mission = {"id": '"]' + "<img>", "name": LONG, "is_active": False, "rewards_given": LONG, "daily_limit": 3}
     relay.robot.missions = [mission] * 300
-    said = [
+    said: list[dict[str, Any]] = [
         {"event": "error", "data": {"code": LONG, "message": LONG, "severity": LONG}},
         {"event": "alert", "data": {"message": NASTY}},
         {"event": "mission", "data": {"id": LONG, "status": 7, "reason": LONG}},
@@ -202,8 +204,9 @@ def test_other_peoples_words_stay_text_and_in_their_place(page: Page, relay: Any
     for number, event in enumerate(said, 1):
         relay.send({"id": f"n{number}", "seq": number, "device_id": DEVICE, **event})
     expect(page.locator("#events li[data-event]")).to_have_count(len(said))
-    for strange in (None, 7, "text", [], {"event": "device_status", "device_id": DEVICE}):
-        relay.send(strange)
+    strange: list[Any] = [None, 7, "text", [], {"event": "device_status", "device_id": DEVICE}]
+    for message in strange:
+        relay.send(message)
     relay.send({"type": "error", "device_id": DEVICE, "command": "x", "code": LONG, "message": LONG})
     expect(page.locator("#toasts p")).not_to_have_count(0)
     harmless("#robot-name", "#events li", "#missions li", "#mode-reason", "#toasts p")

@@ -143,20 +143,22 @@ def test_a_role_that_changes_or_goes_is_said_at_once(page: Page, relay: Any, eve
     watch(page)
     relay.role = "viewer"
     page.click("#share")
-    relay.send(relay.presence(DEVICE, online=True))
+    with page.expect_response("**/api/device/list"):
+        relay.send(relay.presence(DEVICE, online=True))
     expect(page.locator("#role-note")).to_contain_text("You may watch, and stop the robot.")
     expect(toasts).to_contain_text("You may only watch this robot now")
     expect(page.locator("#sharing")).to_have_count(0)
     for hidden in ("#joystick", "#treat", "#led-pattern", "#mode"):
         expect(page.locator(hidden)).to_be_hidden()
     relay.role = "driver"
-    relay.send(relay.presence(DEVICE, online=True))
+    with page.expect_response("**/api/device/list"):  # the page looks there too, and is to find the robot
+        relay.send(relay.presence(DEVICE, online=True))
     expect(toasts).to_contain_text("You may drive this robot now.")
     expect(page.locator("#joystick")).to_be_visible()
     expect(page.locator("#role-note")).to_be_hidden()
 
     held: list[Route] = []
-    page.route("**/api/device/list", held.append)  # until it is answered, the view stays
+    page.route("**/api/device/list", lambda route: held.append(route))  # until it is answered, the view stays
     relay.owned = False
     gone = {"type": "error", "code": "NOT_AUTHORIZED", "message": "Not yours any more.", "device_id": DEVICE}
     relay.send(gone)

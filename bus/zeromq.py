@@ -90,7 +90,7 @@ class ZmqBus:
         self._handed_over: deque[Call] = deque()
         self._urgent: deque[Call] = deque()
         self._thread: int | None = None
-        self._stopping = threading.Event()
+        self._stopping = False  # no Event: a second signal within its `set` would wait for the first for ever
         self._closed = False
         self._readiness = Readiness()
         self._readiness.watch_fd(self._wake_fd, self._clear_wake)
@@ -170,7 +170,7 @@ class ZmqBus:
         """Serve until `stop`; then close every socket."""
         self._thread = threading.get_ident()
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 self._turn()
         finally:
             self._asker.abandon()
@@ -185,7 +185,7 @@ class ZmqBus:
 
     def stop(self) -> None:
         """End `run`, from any thread or from a signal handler."""
-        self._stopping.set()
+        self._stopping = True
         self._wake()
 
     def _turn(self) -> None:

@@ -95,7 +95,7 @@ class MotorsConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 WHEEL_PINS: dict[str, tuple[str, ...]] = {"in_in_enable": ("in1", "in2", "enable"), "dir_pwm": ("dir", "pwm")}
-"""The pins of a wheel that each motor driver uses."""
+"""The pins of a wheel that each motor driver uses; the last is the one that gives it power."""
 
 
 def wheel_pins(driver: str, wheel: WheelConfig) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from hardware.pins import Factory, abandon_factory, connected, when_lost
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S = 0.02
-"""Soon: a daemon that hung up holds the motors' last duty, and opening the pins anew brings it to zero."""
+FIRST_WAIT_S = 0.2
+AT_ONCE_S = 0.02
+"""For motors: a daemon that hung up holds their last duty until the pins are opened anew."""
 LONGEST_WAIT_S = 2.0
 
 
@@ -75,6 +76,7 @@ class Link(Generic[D]):
         up: told, on the loop, about devices that were opened.
         down: told why there are none: they failed and are dropped already, or could not be opened.
         beside: runs what may block beside the loop.
+        first_wait_s: before it is tried again for the first time; then twice as long each time.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Link(Generic[D]):
         up: Callable[[D], None],
         down: Callable[[HardwareError], None],
         beside: Callable[[Callable[[], None]], None] = in_thread,
+        first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
         self.devices: D | None = None
         self.trouble: str | None = "the pins were not reached yet"
@@ -94,7 +97,7 @@ class Link(Generic[D]):
         self._up = up
         self._down = down
         self._beside = beside
-        self._wait_s = FIRST_WAIT_S
+        self._first_wait_s = self._wait_s = first_wait_s
         self._closed = False
 
     def open(self) -> None:
@@ -153,7 +156,7 @@ class Link(Generic[D]):
             self.close()
             return
         log.info("the pins are reached")
-        self.trouble, self._wait_s = None, FIRST_WAIT_S
+        self.trouble, self._wait_s = None, self._first_wait_s
         devices.when_lost(lambda: self._call_soon(self.check))
         self._up(devices)
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from gpiozero import DigitalOutputDevice, PWMOutputDevice
 
-from hardware.config import MotorsConfig, WheelConfig
+from hardware.config import MotorsConfig, WheelConfig, wheel_pins
 from hardware.errors import hardware_errors
-from hardware.pins import Factory
+from hardware.pins import Factory, pull_low
 
 
 class MotorDriver(Protocol):
@@ -58,7 +58,6 @@ class _Wheel(Protocol):
 
 class _InInEnableWheel:
     def __init__(self, wheel: WheelConfig, pwm_hz: int, factory: Factory) -> None:
-        # The enable pin first: constructing it ends whatever PWM an earlier owner left running.
         self._enable = PWMOutputDevice(wheel.enable, frequency=pwm_hz, pin_factory=factory)
         self._in1 = DigitalOutputDevice(wheel.in1, initial_value=False, pin_factory=factory)
         self._in2 = DigitalOutputDevice(wheel.in2, initial_value=False, pin_factory=factory)
@@ -117,7 +116,9 @@ class HBridgeMotors:
     def __init__(self, motors: MotorsConfig, factory: Factory) -> None:
         self._motors = motors
         kind = _InInEnableWheel if motors.driver == "in_in_enable" else _DirPwmWheel
+        power = [wheel_pins(motors.driver, wheel)[-1] for wheel in (motors.left, motors.right)]
         with hardware_errors("take the motor pins"):
+            pull_low(factory, power)  # whatever an earlier owner left running; taking the pins is some fifty writes
             self._left: _Wheel = kind(motors.left, motors.pwm_hz, factory)
             self._right: _Wheel = kind(motors.right, motors.pwm_hz, factory)
 

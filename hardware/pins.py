@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -212,6 +212,18 @@ def connected(factory: Factory) -> bool:
     except HardwareError:
         return False
     return True
+
+
+def pull_low(factory: Factory, gpios: Iterable[int]) -> None:
+    """Bring pins low by one write each, which ends their pulses too, before they are taken with many more. Pins of the
+    kernel are at rest already: what held them is gone.
+
+    Raises:
+        OSError, pigpio.error: the daemon did not take it.
+    """
+    if isinstance(factory, PiGPIOFactory):
+        for gpio in gpios:
+            factory.connection.write(gpio, 0)
 
 
 def when_lost(factory: Factory, call: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from bus.runner import Context
 from bus.topics import GUARD_BEAT, MOTION_BEAT
 from hardware.config import hardware_config
 from hardware.errors import HardwareError
-from hardware.link import Link, in_thread
+from hardware.link import AT_ONCE_S, Link, in_thread
 from hardware.priority import go_first
 from processes.guard.config import GuardConfig
 from processes.guard.driver import HeldConnection, MotionsPlace, MotorPins, Victim, victim
@@ -61,7 +61,7 @@ class GuardService:
         self._place = place
         self._victim: Victim | None = None
         self._link: Link[MotorPins] = Link(
-            open_pins, bus.call_soon, bus.call_later, self._pins_up, self._pins_down, beside
+            open_pins, bus.call_soon, bus.call_later, self._pins_up, self._pins_down, beside, AT_ONCE_S
         )
         self._beat_due_s = bus.now()
         bus.subscribe(MOTION_BEAT, self._motion_beat)

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 import time
 
+SO_TIMESTAMPNS = 35
+"""asm-generic/socket.h: each receipt tells when the kernel got it. What a listener accepts inherits it."""
+_TIMESPEC = struct.Struct("@ll")
+
 _of_this_thread = threading.local()
+
+
+def waiting_since_s(sock: socket.socket, not_before_s: float) -> float:
+    """When the kernel got what waits to be read from a socket, in s of CLOCK_MONOTONIC; now where it has no stamp.
+
+    Threads that wait for each other make a burst of requests look as if it came one by one; the kernel knows better.
+
+    Args:
+        not_before_s: when nothing was waiting yet. The stamp is of the wall clock, which may have jumped since.
+    """
+    try:
+        _, stamps, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(_TIMESPEC.size), socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:  # whoever reads it gets the same
+        stamps = []
+    now_s, now_wall_s = time.monotonic(), time.time()
+    for level, kind, data in stamps:
+        if (level, kind, len(data)) == (socket.SOL_SOCKET, SO_TIMESTAMPNS, _TIMESPEC.size):
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            age_s: float = now_wall_s - seconds - nanoseconds / 1e9
+            return now_s - min(max(age_s, 0.0), now_s - not_before_s)
+    return now_s
 
 
 def mark(at_s: float) -> None:

@@ -51,16 +51,19 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     """gunicorn's threaded worker, except that no client can hold up the thread that accepts the others.
 
     gunicorn lingers up to 2 s on a socket that it closes, in its main thread; here whichever thread served it does.
-    A request is marked with when it came in, before it waits for a thread.
+    A request is marked with when it came in, not with when a thread had time for it.
     """
 
     def enqueue_req(self, conn: Any) -> None:
-        conn.readable_s = time.monotonic()
+        if not hasattr(conn, "idle_since_s"):
+            conn.idle_since_s = time.monotonic()
         super().enqueue_req(conn)
 
     def handle(self, conn: Any) -> Any:
-        arrival.mark(conn.readable_s)
+        if conn.initialized or conn.wait_for_data(SILENT_S):
+            arrival.mark(arrival.waiting_since_s(conn.sock, conn.idle_since_s))
         outcome = super().handle(conn)
+        conn.idle_since_s = time.monotonic()
         if outcome is False:
             conn.close(graceful=True)
             conn.close = lambda graceful=False: None
@@ -127,6 +130,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 listener.setsockopt(socket.SOL_SOCKET, option, timeout)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            listener.setsockopt(socket.SOL_SOCKET, arrival.SO_TIMESTAMPNS, 1)
         logging.getLogger("gunicorn.error").addFilter(_shorten)
         api, bus = self._api, self._bus
         assert api is not None

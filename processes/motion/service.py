@@ -26,7 +26,7 @@ from contract.commands import Driven, Motor, Pointed, Servo
 from contract.errors import ContractError
 from hardware.config import ServosConfig, hardware_config
 from hardware.errors import HardwareError
-from hardware.link import Link, in_thread
+from hardware.link import AT_ONCE_S, Link, in_thread
 from hardware.priority import go_first
 from hardware.servo import ServoDriver
 from processes.motion.config import MotionConfig
@@ -83,7 +83,7 @@ class MotionService:
         self.tilt = Axis(servos.tilt.limit_deg, head.tilt_deg_per_s, head.ease_s, head.release_after_s, tilt_deg)
         self._doors = doors
         self._link: Link[Drive] = Link(
-            open_drive, bus.call_soon, bus.call_later, self._drive_up, self._drive_down, beside
+            open_drive, bus.call_soon, bus.call_later, self._drive_up, self._drive_down, beside, AT_ONCE_S
         )
         self._head_link: Link[Head] = Link(
             open_head, bus.call_soon, bus.call_later, self._head_up, self._head_down, beside

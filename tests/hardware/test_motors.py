@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from bus.settings import ROOT
+from hardware import motors as motors_module
 from hardware.config import HardwareConfig, MotorsConfig, WheelConfig
+from hardware.errors import HardwareError
 from hardware.motors import HBridgeMotors
 from hardware.pins import Factory, close_factory, pin_factory
 from processes.simulator.local import LocalSimulator
@@ -166,6 +168,7 @@ def test_close_leaves_the_motors_at_zero_and_the_pins_free(rig: Callable[[Motors
 DRIVE_AND_HANG = """
 import sys, time
 from hardware.config import MotorsConfig, PinsConfig
+from hardware.errors import HardwareError
 from hardware.motors import HBridgeMotors
 from hardware.pins import pin_factory
 
@@ -196,3 +199,22 @@ def test_a_killed_driver_leaves_the_motors_running_and_the_next_one_starts_at_ze
     assert duties(simulated) == (0.0, 0.0)
     motors.close()
     close_factory(factory)
+
+
+def test_the_power_is_cut_before_the_pins_are_taken(simulated: LocalSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a slow line taking them is long."""
+    left_over, factory = pin_factory(simulated.pins), pin_factory(simulated.pins)
+    driver = HBridgeMotors(IN_IN_ENABLE, left_over)
+    driver.set(1.0, 1.0)
+    assert duties(simulated) == (0.7, 0.7)
+
+    def never(*_: object, **__: object) -> None:
+        raise OSError("the line is cut")
+
+    monkeypatch.setattr(motors_module, "PWMOutputDevice", never)
+    with pytest.raises(HardwareError, match="the line is cut"):
+        HBridgeMotors(IN_IN_ENABLE, factory)
+    assert duties(simulated) == (0.0, 0.0)
+    close_factory(factory)
+    driver.close()
+    close_factory(left_over)

@@ -77,6 +77,7 @@ class Robot:
         self.data.mkdir()
         self.run_dir = settings.make_run_dir(self.data)
         self.buses: list[ZmqBus] = []
+        self.motor_sent_s = 0.0
         self.motor: queue.Queue[tuple[float, float, Origin]] = queue.Queue()
         self.stops: queue.Queue[str] = queue.Queue()
         self.gone: queue.Queue[SessionEnd] = queue.Queue()
@@ -152,6 +153,7 @@ class Robot:
     # -- the other processes
 
     def _motor(self, request: Any) -> Driven:
+        self.motor_sent_s = request.sent_ns / 1e9
         self.motor.put((request.body.left, request.body.right, request.origin))
         return Driven(request.body.left, request.body.right)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -60,6 +62,27 @@ def test_it_stops_soon_with_clients_connected_and_tells_them(own_robot: Callable
     began = time.monotonic()
     assert robot.process.wait(WAIT_S) == 0
     assert time.monotonic() - began < WAIT_S
+
+
+def test_a_command_grows_old_from_when_the_kernel_got_it(own_robot: Callable[..., Robot]) -> None:
+    """Not from when a thread has time for it: on a new connection as on one that is kept."""
+    robot = own_robot()
+    worker = robot.worker()
+    connection = http.client.HTTPConnection("localhost", robot.port, timeout=WAIT_S)
+    for _ in range(2):
+        if connection.sock is None:
+            connection.connect()
+        time.sleep(0.05)  # accepted, and read from no more
+        os.kill(worker, signal.SIGSTOP)
+        sent_s = time.monotonic()
+        connection.request("POST", "/motor/speed", '{"left": 0.5, "right": 0.5}', {"Content-Type": "application/json"})
+        time.sleep(0.25)
+        os.kill(worker, signal.SIGCONT)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+        assert robot.motor_sent_s == pytest.approx(sent_s, abs=0.15)
+    connection.close()
 
 
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:

@@ -215,6 +215,6 @@ def test_the_power_is_cut_before_the_pins_are_taken(simulated: LocalSimulator, m
     with pytest.raises(HardwareError, match="the line is cut"):
         HBridgeMotors(IN_IN_ENABLE, factory)
     assert duties(simulated) == (0.0, 0.0)
-    close_factory(factory)
     driver.close()
     close_factory(left_over)
+    close_factory(factory)

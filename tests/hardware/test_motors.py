@@ -179,9 +179,9 @@ time.sleep(60)
 """
 
 
-def test_a_killed_driver_leaves_the_motors_running_and_the_next_one_starts_at_zero(
-    simulated: LocalSimulator,
-) -> None:
+@pytest.fixture
+def left_running(simulated: LocalSimulator) -> LocalSimulator:
+    """Motors whose driver was killed: pigpiod holds the last duty for ever, and so does the simulator."""
     child = subprocess.Popen(
         [sys.executable, "-c", DRIVE_AND_HANG, str(simulated.pins.port)], cwd=ROOT, stdout=subprocess.PIPE
     )
@@ -191,30 +191,33 @@ def test_a_killed_driver_leaves_the_motors_running_and_the_next_one_starts_at_ze
         child.send_signal(signal.SIGKILL)
         child.wait()
     simulated.wait_for(lambda state: state.clients == 0)
-    assert duties(simulated) == (0.7, -0.7), "pigpiod holds the last duty for ever, and so does the simulator"
+    assert duties(simulated) == (0.7, -0.7)
+    return simulated
 
-    factory = pin_factory(simulated.pins)
+
+def test_a_killed_driver_leaves_the_motors_running_and_the_next_one_starts_at_zero(
+    left_running: LocalSimulator,
+) -> None:
+    factory = pin_factory(left_running.pins)
     motors = HBridgeMotors(IN_IN_ENABLE, factory)
 
-    assert duties(simulated) == (0.0, 0.0)
+    assert duties(left_running) == (0.0, 0.0)
     motors.close()
     close_factory(factory)
 
 
-def test_the_power_is_cut_before_the_pins_are_taken(simulated: LocalSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_power_is_cut_before_the_pins_are_taken(
+    left_running: LocalSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through a slow line taking them is long."""
-    left_over, factory = pin_factory(simulated.pins), pin_factory(simulated.pins)
-    driver = HBridgeMotors(IN_IN_ENABLE, left_over)
-    driver.set(1.0, 1.0)
-    assert duties(simulated) == (0.7, 0.7)
 
     def never(*_: object, **__: object) -> None:
         raise OSError("the line is cut")
 
     monkeypatch.setattr(motors_module, "PWMOutputDevice", never)
+    factory = pin_factory(left_running.pins)
     with pytest.raises(HardwareError, match="the line is cut"):
         HBridgeMotors(IN_IN_ENABLE, factory)
-    assert duties(simulated) == (0.0, 0.0)
-    driver.close()
-    close_factory(left_over)
+
+    assert duties(left_running) == (0.0, 0.0)
     close_factory(factory)

@@ -14,18 +14,28 @@ _TIMESPEC = struct.Struct("@ll")
 _of_this_thread = threading.local()
 
 
-def waiting_since_s(sock: socket.socket, not_before_s: float) -> float:
-    """When the kernel got what waits to be read from a socket, in s of CLOCK_MONOTONIC; now where it has no stamp.
+def receive(sock: socket.socket, size: int, not_before_s: float, flags: int = 0) -> tuple[bytes, float]:
+    """Receive at most `size` bytes; and when the kernel got them, in s of CLOCK_MONOTONIC: now where it has no stamp.
 
-    Threads that wait for each other make a burst of requests look as if it came one by one; the kernel knows better.
+    Threads that wait for each other make a burst of commands look as if it came one by one; the kernel knows better.
 
     Args:
-        not_before_s: when nothing was waiting yet. The stamp is of the wall clock, which may have jumped since.
+        not_before_s: when they were not there yet. The stamp is of the wall clock, which may have jumped since.
+        flags: of recv(2).
     """
+    data, stamps, _, _ = sock.recvmsg(size, socket.CMSG_SPACE(_TIMESPEC.size), flags)
+    return data, _arrival_s(stamps, not_before_s)
+
+
+def waiting_since_s(sock: socket.socket, not_before_s: float) -> float:
+    """When the kernel got what waits to be read from a socket; now where nothing does."""
     try:
-        _, stamps, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(_TIMESPEC.size), socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return receive(sock, 1, not_before_s, socket.MSG_PEEK | socket.MSG_DONTWAIT)[1]
     except OSError:  # whoever reads it gets the same
-        stamps = []
+        return time.monotonic()
+
+
+def _arrival_s(stamps: list[tuple[int, int, bytes]], not_before_s: float) -> float:
     now_s, now_wall_s = time.monotonic(), time.time()
     for level, kind, data in stamps:
         if (level, kind, len(data)) == (socket.SOL_SOCKET, SO_TIMESTAMPNS, _TIMESPEC.size):

@@ -17,6 +17,7 @@ from wsproto.events import Ping
 from wsproto.utilities import LocalProtocolError
 
 from bus.base import Bus
+from processes.local_api import arrival
 from processes.local_api.outgoing import Outgoing
 from processes.local_api.sockets import Client, Sockets
 
@@ -47,6 +48,7 @@ class GuardedSocket:
         self._sending = threading.Lock()
         self.backlog: Callable[[], int] = lambda: 0
         self.over = False
+        self.received_s = self._looked_s = time.monotonic()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))  # pings find the dead ones
 
     def send(self, data: bytes) -> int:
@@ -55,9 +57,12 @@ class GuardedSocket:
         return len(data)
 
     def recv(self, size: int) -> bytes:
+        """As `socket.recv`; `received_s` then says when the kernel got it."""
         while self.backlog() >= MAX_UNREAD and not self.over:
             time.sleep(0.005)
-        return self._sock.recv(size)
+        data, self.received_s = arrival.receive(self._sock, size, not_before_s=self._looked_s)
+        self._looked_s = time.monotonic()
+        return data
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -157,10 +162,9 @@ def serve(ws: Server, bus: Bus, sockets: Sockets, peer: str, *, authenticated: b
         while not outgoing.closing.is_set():
             text = ws.receive(timeout=POLL_S)
             if text is not None:
-                received = bus.now()
                 if not ahead.acquire(timeout=LOOP_TIMEOUT_S):
                     raise TimeoutError("the bus's loop hangs")
-                bus.call_soon(partial(_take, sockets, client, text, received, ahead))
+                bus.call_soon(partial(_take, sockets, client, text, guard.received_s, ahead))
     except ConnectionClosed:
         log.debug("a client is gone")
     else:

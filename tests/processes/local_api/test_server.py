@@ -85,6 +85,20 @@ def test_a_command_grows_old_from_when_the_kernel_got_it(own_robot: Callable[...
     connection.close()
 
 
+def test_a_command_over_ws_does_too(own_robot: Callable[..., Robot]) -> None:
+    robot = own_robot()
+    worker = robot.worker()
+    with connect(f"ws://localhost:{robot.port}/ws") as client:
+        client.recv(WAIT_S)
+        os.kill(worker, signal.SIGSTOP)
+        sent_s = time.monotonic()
+        client.send('{"command": "motor", "left": 0.5, "right": 0.5}')
+        time.sleep(0.25)
+        os.kill(worker, signal.SIGCONT)
+        eventually(lambda: robot.motor_sent_s > 0.0)
+    assert robot.motor_sent_s == pytest.approx(sent_s, abs=0.15)
+
+
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     config = tmp_path / "robot_config.yaml"
     config.write_text("local_api: {prot: 8000}\n")

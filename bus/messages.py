@@ -151,6 +151,28 @@ class Sighting(Struct, frozen=True):
     model: str | None
 
 
+class Box(Struct, frozen=True):
+    """Where a dog is in one frame.
+
+    Attributes:
+        id: of the `Dog`.
+        box: left, top, width, height as fractions of the picture.
+        predicted: nobody looked at this frame: it is carried on from where the dog was seen, by how it moved.
+    """
+
+    id: Count
+    box: tuple[Fraction, Fraction, Fraction, Fraction]
+    predicted: bool
+
+
+class Boxes(Struct, frozen=True):
+    """Every dog's box in one frame, for drawing over it: of each frame while there is a dog, else of each look."""
+
+    frame: FrameNumber
+    capture_ns: MonotonicNs
+    boxes: list[Box]
+
+
 class ModeState(Struct, frozen=True):
     """The mode, and why it is that.
 

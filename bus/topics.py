@@ -178,6 +178,7 @@ GUARD_BEAT = _state("guard/beat", messages.Beat, 20.0, 0.2)
 DISPENSER_STATE = _state("dispenser/state", messages.DispenserState, 1.0, 5.0)
 AUDIO_STATE = _state("audio/state", messages.AudioState, 1.0, 5.0)
 SIGHTING = _state("detector/sighting", messages.Sighting, 5.0, 2.0)
+BOXES = _state("detector/boxes", messages.Boxes, 15.0, 1.0)
 MODE_STATE = _state("missions/state", messages.ModeState, 1.0, 5.0)
 LINK_STATE = _state("cloudlink/state", messages.LinkState, 1.0, 5.0)
 VIDEO_STATE = _state("webrtc/state", messages.VideoState, 1.0, 5.0)
@@ -211,6 +212,7 @@ _ALL: tuple[Topic[Any], ...] = (
     DISPENSER_STATE,
     AUDIO_STATE,
     SIGHTING,
+    BOXES,
     MODE_STATE,
     LINK_STATE,
     VIDEO_STATE,

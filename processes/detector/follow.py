@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bus.frames import Picture
-from bus.messages import Dog
+from bus.messages import Box, Dog
 from processes.detector.config import DetectorConfig
 from processes.detector.driver import Detector
 from processes.detector.found import Found
@@ -36,3 +36,7 @@ class Follower:
     def take(self, now: float, region: Region, found: list[Found]) -> list[Dog]:
         """What that look has shown counts. Returns the dogs that are there, the largest first."""
         return self._tracker.on_look(now, self._gaze.on_look(now, region, found))
+
+    def boxes(self, now: float) -> list[Box]:
+        """Where the dogs are in a frame taken at `now`, looked at or not."""
+        return self._tracker.boxes(now)

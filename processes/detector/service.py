@@ -17,9 +17,9 @@ from bus.bell import follow
 from bus.errors import SettingsError
 from bus.events import robot_event, timestamp, utc_now
 from bus.frames import Frame, FrameReader
-from bus.messages import Dog, Fault, Sighting
+from bus.messages import Boxes, Dog, Fault, Sighting
 from bus.runner import Context
-from bus.topics import EVENTS, FAULTS, SIGHTING
+from bus.topics import BOXES, EVENTS, FAULTS, SIGHTING
 from contract.models import Detection
 from processes.detector.config import DetectorConfig
 from processes.detector.driver import Detector, MobilenetDetector, ModelError, SceneDetector
@@ -63,6 +63,7 @@ class DetectorService:
         self._small = FrameReader(run_dir, "small")
         self._detector: Detector | None = None
         self._follower: Follower | None = None
+        self._boxes_shown = False
         self._trouble: str | None = None
         self._told_at = float("-inf")
         self._news = News()
@@ -108,14 +109,20 @@ class DetectorService:
     # -- looking ----------------------------------------------------------------------------------
 
     def _on_frame(self, main: Frame) -> None:
-        if self._detector is None or not self._pace.due(self._bus.now()):
+        if self._detector is None:
             return
+        if self._pace.due(self._bus.now()):
+            self._look_at(self._detector, main)
+        elif self._boxes_shown:
+            self._show_boxes(main)
+
+    def _look_at(self, detector: Detector, main: Frame) -> None:
         small = self._small.latest()
         if small is None or small.capture_ns != main.capture_ns:
             self._bus.counters["detector.unpaired"] += 1  # the next frame is being written: its bell comes
             return
         try:
-            self._look(self._detector, small, main)
+            self._look(detector, small, main)
         except ModelError as error:
             self._detector = None
             self._set_trouble(str(error))
@@ -137,9 +144,15 @@ class DetectorService:
             return
         dogs = self._follower.take(now, region, found)
         self._bus.publish(SIGHTING, Sighting(main.number, main.capture_ns, dogs, detector.name))
+        self._show_boxes(main)
         news, dog = self._news.on_look(now, dogs)
         if news:
             self._tell(dog)
+
+    def _show_boxes(self, main: Frame) -> None:
+        boxes = self._follower.boxes(main.capture_ns / 1e9) if self._follower is not None else []
+        self._bus.publish(BOXES, Boxes(main.number, main.capture_ns, boxes))
+        self._boxes_shown = bool(boxes)
 
     def _tell(self, dog: Dog | None) -> None:
         at = self._wall_clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bus.messages import Dog
+from bus.messages import Box, Dog
 from contract.models import BoundingBox
 from processes.detector.behavior import BehaviorTrack
 from processes.detector.found import Found
@@ -29,15 +29,33 @@ class _Track:
         self.id, self.box, self.score = number, found.box, found.score
         self.seen_box = found.box
         self.hits, self.seen_at = 1, now
+        self.speed = (0.0, 0.0)
         self.behavior = BehaviorTrack(aspect, now)
 
     def on_seen(self, found: Found, now: float) -> None:
-        weight = 1.0 - math.exp(-max(0.0, now - self.seen_at) / SMOOTHING_S)
+        elapsed_s = now - self.seen_at
+        weight = 1.0 - math.exp(-max(0.0, elapsed_s) / SMOOTHING_S)
+        if elapsed_s > 0:
+            moved = (new - old for old, new in zip(_centre(self.seen_box), _centre(found.box), strict=True))
+            vx, vy = (old + (way / elapsed_s - old) * weight for old, way in zip(self.speed, moved, strict=True))
+            self.speed = (vx, vy)
         x, y, width, height = (old + (new - old) * weight for old, new in zip(self.box, found.box, strict=True))
         self.box, self.score = (x, y, min(width, 1 - x), min(height, 1 - y)), found.score
         self.seen_box = found.box
         self.hits += 1
         self.seen_at = now
+
+    def box_at(self, now: float) -> BoundingBox:
+        """Where it is by now, if it moves on as it did; for at most LONG_S, and within the picture."""
+        x, y, width, height = self.box
+        ahead_s = min(max(0.0, now - self.seen_at), LONG_S)
+        vx, vy = self.speed
+        return (
+            min(max(0.0, x + vx * ahead_s), 1.0 - width),
+            min(max(0.0, y + vy * ahead_s), 1.0 - height),
+            width,
+            height,
+        )
 
 
 class Tracker:
@@ -87,6 +105,14 @@ class Tracker:
             for track in there
         ]
 
+    def boxes(self, now: float) -> list[Box]:
+        """Where the dogs are in a frame taken at `now`, which need not have been looked at."""
+        return [
+            Box(track.id, track.box_at(now), predicted=track.seen_at < now)
+            for track in self._tracks
+            if track.hits >= HITS and now - track.seen_at <= self._forget_s
+        ]
+
     def _least(self, track: _Track) -> float:
         return self._threshold * KEEP_FACTOR if track.hits >= HITS else self._threshold
 
@@ -126,6 +152,11 @@ class Tracker:
         way = math.hypot((ax + aw / 2 - bx - bw / 2) * self.aspect, ay + ah / 2 - by - bh / 2)
         reach = MAX_SPEED * min(LONG_S, max(SHORT_S, now - track.seen_at)) * (size_a + size_b) / 2
         return max(0.0, 1.0 - way / max(reach, 1e-6))
+
+
+def _centre(box: BoundingBox) -> tuple[float, float]:
+    x, y, width, height = box
+    return x + width / 2, y + height / 2
 
 
 def iou(one: BoundingBox, other: BoundingBox) -> float:

@@ -11,8 +11,8 @@ from bus.bell import Bell
 from bus.errors import SettingsError
 from bus.frames import SLOTS, FrameWriter, blank
 from bus.memory import MemoryHub
-from bus.messages import Fault, RobotEvent, Sighting
-from bus.topics import EVENTS, FAULTS, SIGHTING
+from bus.messages import Boxes, Fault, RobotEvent, Sighting
+from bus.topics import BOXES, EVENTS, FAULTS, SIGHTING
 from processes.detector.config import DetectorConfig
 from processes.detector.driver import Detector, ModelError, SceneDetector
 from processes.detector.found import Found
@@ -33,10 +33,12 @@ class Room:
         self.small, self.main = FrameWriter(run_dir, "small", 64, 36), FrameWriter(run_dir, "main", 128, 72)
         self.bell = Bell(run_dir)
         self.sightings: list[Sighting] = []
+        self.boxes: list[Boxes] = []
         self.events: list[RobotEvent] = []
         self.faults: list[Fault] = []
         listener = self.hub.bus("missions")
         listener.subscribe(SIGHTING, lambda message: self.sightings.append(message.value), every_value=True)
+        listener.subscribe(BOXES, lambda message: self.boxes.append(message.value), every_value=True)
         listener.subscribe(EVENTS["detector"], lambda message: self.events.append(message.value))
         listener.subscribe(FAULTS["detector"], lambda message: self.faults.append(message.value))
         self.bus = self.hub.bus("detector")
@@ -61,6 +63,26 @@ class Room:
         self.main.write(blank(128, 72), capture_ns)
         self.bell.ring()
         self.hub.run()
+
+
+def test_every_frame_has_its_boxes_as_long_as_there_is_a_dog(tmp_path: Path) -> None:
+    room = Room(tmp_path, SceneDetector())
+    room.film(22.0)
+    shown = [boxes for boxes in room.boxes if boxes.boxes]
+    frames = [boxes.frame for boxes in room.boxes]
+    assert frames == sorted(set(frames))
+    first, last = shown[0].frame, shown[-1].frame
+    assert [frame for frame in frames if first <= frame <= last] == list(range(first, last + 1))
+    looked_at = {sighting.frame for sighting in room.sightings}
+    for boxes in shown:
+        assert all(box.predicted == (boxes.frame not in looked_at) for box in boxes.boxes)
+
+
+def test_without_a_dog_only_the_looks_have_boxes_and_they_are_none(tmp_path: Path) -> None:
+    room = Room(tmp_path, Told(zooms=False))
+    room.film(4.0)
+    assert [boxes.frame for boxes in room.boxes] == [sighting.frame for sighting in room.sightings]
+    assert not any(boxes.boxes for boxes in room.boxes)
 
 
 def test_the_drawn_dog_is_told_of_with_its_frame_and_behaviour(tmp_path: Path) -> None:

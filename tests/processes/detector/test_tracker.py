@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +96,34 @@ def test_the_largest_dog_comes_first() -> None:
     for look in range(2):
         seen = dogs.on_look(look / 5, [Found((0.1, 0.5, 0.1, 0.1), 0.9), Found(THERE, 0.5)])
     assert [dog.box for dog in seen] == [THERE, (0.1, 0.5, 0.1, 0.1)]
+
+
+def test_between_looks_a_box_goes_on_as_the_dog_moved_and_says_so() -> None:
+    dogs = tracker()
+    for look in range(6):
+        dogs.on_look(look / 5, [Found((0.1 + 0.04 * look, 0.5, 0.2, 0.3), 0.6)])
+    seen, *between = (dogs.boxes(1.0 + frame / 15)[0] for frame in range(4))
+    assert not seen.predicted
+    assert all(box.predicted and box.id == seen.id for box in between)
+    ways = [after.box[0] - before.box[0] for before, after in itertools.pairwise([seen, *between])]
+    assert ways == pytest.approx([0.2 / 15] * 3, rel=0.1)
+    assert [box.box[1:] for box in between] == [seen.box[1:]] * 3
+
+
+def test_a_box_goes_on_for_half_a_second_at_most_stays_in_the_picture_and_ends_with_the_dog() -> None:
+    dogs = tracker()
+    for look in range(6):
+        dogs.on_look(look / 5, [Found((0.15 * look, 0.5, 0.2, 0.3), 0.6)])
+    (late,) = dogs.boxes(1.5)
+    assert late.box[0] == pytest.approx(0.8)
+    assert dogs.boxes(1.6)[0].box == late.box
+    assert dogs.boxes(2.6) == []
+
+
+def test_a_dog_that_was_seen_once_has_no_box_yet() -> None:
+    dogs = tracker()
+    dogs.on_look(0.0, [Found(HERE, 0.6)])
+    assert dogs.boxes(0.0) == []
 
 
 found_lists = st.lists(

@@ -69,8 +69,9 @@ class Gather(Generic[K, V]):
     def _answer(self, batch: list[tuple[K, AsyncResult[V | None]]]) -> None:
         try:
             found: Mapping[K, Any] = self._fetch(list(dict.fromkeys(key for key, _ in batch)))
-        except Exception as error:  # noqa: BLE001
-            # Whatever it is belongs to those who asked. One question that cannot be put is not to spoil the others.
+        except BaseException as error:  # noqa: BLE001 - a gevent.Timeout is no Exception
+            # Whatever it is belongs to those who asked: nobody may wait for ever. One question that cannot be put is
+            # not to spoil the others.
             if len(batch) == 1 or _concerns_all(error):
                 for _, answer in batch:
                     answer.set_exception(error)
@@ -82,6 +83,8 @@ class Gather(Generic[K, V]):
             answer.set(found.get(key))
 
 
-def _concerns_all(error: Exception) -> bool:
-    """Redis or PostgreSQL is away, whatever is asked."""
-    return isinstance(error, redis.RedisError) or (isinstance(error, ContractError) and error.code == "UNAVAILABLE")
+def _concerns_all(error: BaseException) -> bool:
+    """Redis or PostgreSQL is away, or time is over, whatever is asked."""
+    if isinstance(error, ContractError):
+        return error.code == "UNAVAILABLE"
+    return isinstance(error, redis.RedisError) or not isinstance(error, Exception)

@@ -23,7 +23,7 @@ class Source:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.values: dict[str, int] = {}
-        self.fails: dict[str, Exception] = {}
+        self.fails: dict[str, BaseException] = {}
         self.open = Event()
         self.open.set()
 
@@ -103,3 +103,14 @@ def test_a_server_that_is_away_is_asked_once_for_all(source: Source, error: Exce
         with pytest.raises(type(error)):
             one.get(timeout=5)
     assert len(source.batches) == 2
+
+
+def test_a_round_trip_whose_time_is_over_leaves_nobody_waiting(source: Source) -> None:
+    """gevent's Timeout is no Exception."""
+    gather = Gather(source.fetch)
+    source.values = {"b": 2}
+    source.fails = {"a": gevent.Timeout(1)}
+    with gevent.Timeout(5), pytest.raises(gevent.Timeout):
+        gather.get("a")
+    with gevent.Timeout(5):
+        assert gather.get("b") == 2

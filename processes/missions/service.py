@@ -85,7 +85,7 @@ class MissionsService:
         self._performer: Performer | None = None
         self._mode_before: Mode = "idle"
         self._troubles = Troubles(bus)
-        self._mode = store.mode() or KeptMode("idle", "It is new.", "start", timestamp(wall_clock()))
+        self._mode = store.mode() or KeptMode("idle", "Nobody has set a mode yet.", "start", timestamp(wall_clock()))
         self._shelf = shelf_of(self._troubles.files)
         self._look()
         self._settle()

@@ -63,7 +63,7 @@ class Missions:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Robot, Missions]]:
     robot, missions = Robot(tmp_path_factory.mktemp("robot")), Missions()
     bus = robot.bus("missions")
-    now = ModeNow(mode="idle", reason="It is new.", source="start", since="2026-03-02T12:00:00.000Z")
+    now = ModeNow(mode="idle", reason="Nobody has set a mode yet.", source="start", since="2026-03-02T12:00:00.000Z")
     for command, handler in (
         ("mode", missions.set_mode),
         ("mode_get", lambda request: now),

@@ -195,7 +195,19 @@ class Connection:
         if code == CLOSE_TOO_SLOW and self._backlog is not None:
             self._shrink(Backlog.give_up)
         self._ended(code)
+        self._await_farewell(code)
         self._push(wire.close_frame(code, reason))
+        self.flush()
+
+    def dismiss(self, code: int, reason: str = "") -> None:
+        """Close for a worker that is about to end: the peer's part of the handshake is not waited for, nor read."""
+        if not self.open:
+            return
+        self._write_turn()
+        self._ended(code)
+        self._reader.stop()
+        self._push(wire.close_frame(code, reason))
+        self._shut = True
         self.flush()
 
     def sweep(self, now: float) -> None:
@@ -268,7 +280,9 @@ class Connection:
     def _farewell(self, payload: bytes) -> None:
         """The peer closes: it gets its own code back, unless this answers our own close."""
         if self.open:
-            self._ended(wire.close_code(payload))
+            code = wire.close_code(payload)
+            self._ended(code)
+            self._await_farewell(code)
             self._push(wire.frame(CLOSE, payload[:2]))
         self._finish()
 
@@ -372,20 +386,23 @@ class Connection:
     # -- the end ----------------------------------------------------------------------------------
 
     def _ended(self, code: int) -> None:
-        """From here on nothing is sent or delivered; the socket lingers for the handshake."""
+        """From here on nothing is sent or delivered."""
         if not self.open:
             return
         self.open = False
         self.tally.open -= 1
         self.tally.closed[code] = self.tally.closed.get(code, 0) + 1
-        if self._sock is not None:
-            self._reader.start(self._readable)  # also when paused: the peer's close has to be read
-            self._linger = self._flusher.loop.timer(SLOW_LINGER_S if code == CLOSE_TOO_SLOW else LINGER_S)
-            self._linger.start(self._give_up)
         if self.handler is not None:
             # In a turn of its own: whoever was just sending may be in the middle of a list that this changes.
             self._flusher.loop.run_callback(self.handler.gone, code)
             self.handler = None
+
+    def _await_farewell(self, code: int) -> None:
+        """The socket lingers for the peer's part of the closing handshake."""
+        if self._sock is not None:
+            self._reader.start(self._readable)  # also when paused: the peer's close has to be read
+            self._linger = self._flusher.loop.timer(SLOW_LINGER_S if code == CLOSE_TOO_SLOW else LINGER_S)
+            self._linger.start(self._give_up)
 
     def _finish(self) -> None:
         """Nothing more to say: end our direction once all is written."""

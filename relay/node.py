@@ -122,8 +122,8 @@ class Node:
         for index, connection in enumerate(connections):
             if index % DRAIN_TOGETHER == 0:
                 gevent.sleep(max(0.0, began_s + DRAIN_S * index / len(connections) - time.monotonic()))
-            connection.close(CLOSE_RESTARTING, "the relay restarts: connect again")
-        gevent.sleep(0.05)  # for the last replies of the closing handshake, and the farewells in Redis
+            connection.dismiss(CLOSE_RESTARTING, "the relay restarts: connect again")
+        gevent.sleep(0.05)  # for what sockets have not taken yet, and the farewells in Redis
         try:
             self.presence.end()
         except redis.RedisError as error:

@@ -285,6 +285,25 @@ def test_the_closing_handshake_from_either_side(bench: Bench) -> None:
     other.connection.abort()
 
 
+def test_who_is_dismissed_hears_all_and_then_the_end_and_is_not_heard_any_more(bench: Bench) -> None:
+    bench.open()
+    bench.connection.send(b"before")
+    bench.connection.dismiss(1012, "the relay restarts")
+    bench.until(lambda: bench.peer.closed_with == 1012 and bench.peer.protocol.eof_sent)
+    assert bench.peer.read() == [b"before"]
+    bench.peer.write()
+    bench.turn()
+    assert bench.owner.ended == [1012]
+    assert bench.connection.tally.received == 0
+
+
+def test_who_is_dismissed_hears_what_its_socket_did_not_take_at_first(bench: Bench) -> None:
+    bench.open().block()
+    bench.connection.dismiss(1012)
+    bench.until(lambda: bench.peer.closed_with == 1012)
+    assert bench.connection.queued_bytes == 0
+
+
 def test_a_peer_that_vanishes_is_noticed(bench: Bench) -> None:
     bench.open()
     bench.peer.sock.close()

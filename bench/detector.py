@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
+from PIL import Image
 
 from bench.detector_pasted import Made, cut, empty, pasted
 from bench.report import Row, finish
@@ -33,7 +34,7 @@ from bus.frames import Picture
 from bus.messages import CameraState, Dog, FrameTick, Sighting
 from bus.topics import CAMERA_STATE, CAMERA_TICK, SIGHTING
 from bus.zeromq import ZmqBus
-from cli.detect import i420, open_picture
+from cli.pictures import i420, open_picture
 from contract.models import BoundingBox
 from hardware.drawn_dog import CYCLE_FRAMES
 from processes.camera.driver import Scaler
@@ -187,12 +188,19 @@ def read_labels(folder: Path) -> list[tuple[Path, int, str]]:
         return [(folder / row["file"], int(row["dogs"]), row.get("behavior") or "") for row in csv.DictReader(file)]
 
 
+def opened(path: Path) -> Image.Image:
+    image = open_picture(path)
+    if image is None:
+        raise SystemExit(f"{path} is no picture")
+    return image
+
+
 def still_rows(detector: MobilenetDetector, folder: Path) -> list[Row]:
     """What is found on labelled stills."""
     labels = read_labels(folder)
     with_dog = [label for label in labels if label[1] > 0]
     empty = [label for label in labels if label[1] == 0]
-    pictures = {path: i420(open_picture(path)) for path, _, _ in labels}
+    pictures = {path: i420(opened(path)) for path, _, _ in labels}
     thorough = {path: len(still.look(detector, pictures[path], 0, CONFIG.threshold)) for path, _, _ in labels}
     live = {path: standing(detector, pictures[path]) for path, _, _ in labels}
     judged = [
@@ -222,11 +230,11 @@ def still_rows(detector: MobilenetDetector, folder: Path) -> list[Row]:
 def made_rows(detector: MobilenetDetector, folder: Path, places: int) -> list[Row]:
     """What is found on pictures made of labelled stills."""
     labels = read_labels(folder)
-    rooms = [open_picture(path) for path, dogs, _ in labels if dogs == 0]
+    rooms = [opened(path) for path, dogs, _ in labels if dogs == 0]
     dogs = []
     for path, number, _ in labels:
         if number == 1:
-            image = open_picture(path)
+            image = opened(path)
             dogs += [cut(image, found.box) for found in still.look(detector, i420(image), 0, CONFIG.threshold)[:1]]
     if not rooms or not dogs:
         raise SystemExit(

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from bus import settings
-from bus.frames import Picture
 from bus.messages import Dog
 from cli.errors import CommandError
+from cli.pictures import frames, i420, main_of, name_of, open_picture, small_of
 from contract.models import BoundingBox
 from processes.detector import still
 from processes.detector.config import THRESHOLD, DetectorConfig
 from processes.detector.driver import MobilenetDetector, ModelError
 from processes.detector.follow import Follower
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-SMALL_WIDTH = 320
-MAX_SIDE = 4096
+DRAWN_AS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""What a drawn copy of a picture keeps its name with; of other pictures it is a PNG."""
 LINE = (64, 255, 96)
 
 
@@ -42,83 +41,125 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look at every file. Pictures are looked at thoroughly, videos as the robot does, with tracks and behaviours."""
+    """Look at every file. Pictures are looked at thoroughly, videos as the robot does, with tracks and behaviours.
+
+    A file that cannot be looked at is named, and the others are looked at all the same; then the status is 1.
+    """
     config = DetectorConfig(threshold=arguments.threshold)
     path = arguments.model if arguments.model else settings.ROOT / config.model_file
+    copies = Copies(arguments.out) if arguments.out else None
+    failures = 0
     try:
-        detector = MobilenetDetector(path)
+        detector = MobilenetDetector(path, threads=len(os.sched_getaffinity(0)))
         for file in arguments.files:
-            if not file.is_file():
-                raise CommandError(f"there is no file {file}")
-            out = _place(arguments.out, file)
-            if file.suffix.lower() in PICTURES:
-                _look_at_picture(detector, config, file, out, as_json=arguments.json)
-            else:
-                _look_at_video(detector, config, file, out, as_json=arguments.json)
+            try:
+                _look_at(detector, config, file, copies, as_json=arguments.json)
+            except CommandError as error:
+                failures += 1
+                _tell_failure(file, error, as_json=arguments.json)
     except ModelError as error:
         raise CommandError(f"{error}.") from error
-    return 0
+    return 1 if failures else 0
 
 
-def i420(image: Image.Image) -> Picture:
-    """A picture as the camera's ring has it; its sides become even."""
-    frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB")), format="rgb24")
-    return _i420(frame, frame.width // 2 * 2, frame.height // 2 * 2)
+def _tell_failure(file: Path, error: CommandError, *, as_json: bool) -> None:
+    if as_json:
+        code = "INVALID_PARAMETER" if file.exists() else "NOT_FOUND"
+        print(json.dumps({"file": str(file), "error": {"code": code, "message": str(error)}}))
+    print(f"wimz detect: {error}", file=sys.stderr)
 
 
-def _i420(frame: Any, width: int, height: int) -> Picture:
-    shaped = frame.reformat(max(2, width), max(2, height), "yuv420p", interpolation="AREA")
-    picture: Picture = shaped.to_ndarray()
-    return picture
+def _look_at(
+    detector: MobilenetDetector, config: DetectorConfig, file: Path, copies: Copies | None, *, as_json: bool
+) -> None:
+    if file.is_dir():
+        raise CommandError(f"{name_of(file)} is a folder: name the files in it, as in {name_of(file)}/*.jpg")
+    if not file.exists():
+        raise CommandError(f"there is no file {name_of(file)}")
+    if not file.is_file():
+        raise CommandError(f"{name_of(file)} is no file with a picture or a video in it, but a device or the like")
+    image = open_picture(file)
+    if image is None:
+        _look_at_video(detector, config, file, copies, as_json=as_json)
+    else:
+        _look_at_picture(detector, config, file, image, copies, as_json=as_json)
 
 
-def small_of(frame: Any) -> Picture:
-    """What the robot's small stream shows of a frame: 320 pixels wide."""
-    return _i420(frame, SMALL_WIDTH, round(SMALL_WIDTH * frame.height / frame.width / 2) * 2)
+class Copies:
+    """Where the drawn copies go.
 
+    Raises:
+        CommandError: the folder cannot be made.
+    """
 
-def open_picture(file: Path) -> Image.Image:
-    """Raises CommandError when it is none."""
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise CommandError(f"{file} is no picture that can be read: {error}") from error
-    if max(image.size) > MAX_SIDE:
-        image.thumbnail((MAX_SIDE, MAX_SIDE))
-    return image
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(f"cannot make the folder {name_of(folder)}: {error.strerror}") from error
+        self._folder = folder
+        self._taken: set[Path] = set()
+
+    def place(self, file: Path, suffix: str) -> Path:
+        """Where a file's copy goes: under its name, with a number where another of this run has that.
+
+        Raises:
+            CommandError: it is the file itself.
+        """
+        place, number = self._folder / f"{file.stem}{suffix}", 2
+        while place in self._taken:
+            place, number = self._folder / f"{file.stem}-{number}{suffix}", number + 1
+        if place.resolve() == file.resolve():
+            raise CommandError(f"{name_of(file)} would be overwritten: choose another --out")
+        self._taken.add(place)
+        return place
 
 
 def _look_at_picture(
-    detector: MobilenetDetector, config: DetectorConfig, file: Path, out: Path | None, *, as_json: bool
+    detector: MobilenetDetector,
+    config: DetectorConfig,
+    file: Path,
+    image: Image.Image,
+    copies: Copies | None,
+    *,
+    as_json: bool,
 ) -> None:
-    image = open_picture(file)
+    suffix = file.suffix if file.suffix.lower() in DRAWN_AS else ".png"
+    out = copies.place(file, suffix) if copies is not None else None
     found = still.look(detector, i420(image), 0, config.threshold)
     dogs = [{"box": _rounded(one.box), "score": round(one.score, 3)} for one in found]
     if as_json:
         print(json.dumps({"file": str(file), "dogs": dogs}))
     else:
-        print(f"{file}: " + ("; ".join(f"dog {one.score:.2f} at {_words(one.box)}" for one in found) or "no dog"))
+        words = "; ".join(f"dog {one.score:.2f} at {_words(one.box)}" for one in found) or "no dog"
+        print(f"{name_of(file)}: {words}")
     if out is not None:
         for one in found:
             _draw(image, one.box, f"dog {one.score:.2f}")
-        image.save(out)
+        try:
+            image.save(out)
+        except OSError as error:
+            raise _cannot_write(out, error) from error
+
+
+def _cannot_write(out: Path, error: OSError) -> CommandError:
+    return CommandError(f"cannot write {name_of(out)}: {error.strerror or error}")
 
 
 def _look_at_video(
-    detector: MobilenetDetector, config: DetectorConfig, file: Path, out: Path | None, *, as_json: bool
+    detector: MobilenetDetector, config: DetectorConfig, file: Path, copies: Copies | None, *, as_json: bool
 ) -> None:
+    out = copies.place(file, ".mp4") if copies is not None else None
     follower: Follower | None = None
     writer: _Writer | None = None
     dogs: list[Dog] = []
     said, due = "", float("-inf")
     try:
-        for number, (at, frame) in enumerate(_frames(file)):
+        for number, (at, frame) in enumerate(frames(file)):
             follower = follower or Follower(detector, config, frame.width / frame.height)
             if at >= due:
                 due = max(due + 1 / config.rate_hz, at)
-                main = _i420(frame, frame.width // 2 * 2, frame.height // 2 * 2)
-                region, found = follower.look(at, small_of(frame), main, number)
+                region, found = follower.look(at, small_of(frame), main_of(frame), number)
                 dogs = follower.take(at, region, found)
                 said = _tell_look(file, at, dogs, said, as_json=as_json)
             if out is not None:
@@ -128,7 +169,7 @@ def _look_at_video(
         if writer is not None:
             writer.close()
     if follower is None:
-        raise CommandError(f"{file} has no picture that can be decoded")
+        raise CommandError(f"{name_of(file)} has no picture that can be decoded")
 
 
 def _tell_look(file: Path, at: float, dogs: list[Dog], said: str, *, as_json: bool) -> str:
@@ -143,29 +184,18 @@ def _tell_look(file: Path, at: float, dogs: list[Dog], said: str, *, as_json: bo
         return said
     words = ", ".join(f"dog {dog.id} {dog.behavior}" for dog in sorted(dogs, key=lambda dog: dog.id)) or "no dog"
     if words != said:
-        print(f"{file} {at:8.2f} s: {words}")
+        print(f"{name_of(file)} {at:8.2f} s: {words}")
     return words
-
-
-def _frames(file: Path) -> Iterator[tuple[float, Any]]:
-    """The frames of a video with their time in s. Raises CommandError."""
-    try:
-        with av.open(str(file)) as container:
-            if not container.streams.video:
-                raise CommandError(f"{file} has no video in it")
-            stream = container.streams.video[0]
-            rate = float(stream.average_rate or 25)
-            for index, frame in enumerate(container.decode(stream)):
-                yield (index / rate if frame.time is None else float(frame.time)), frame
-    except (FFmpegError, OSError) as error:
-        raise CommandError(f"{file} is neither a picture ({', '.join(PICTURES)}) nor a video: {error}") from error
 
 
 class _Writer:
     """Writes frames with boxes drawn in, each for as long as it is shown in the original."""
 
     def __init__(self, path: Path, first: Any) -> None:
-        self._container: Any = av.open(str(path), "w")
+        try:
+            self._container: Any = av.open(str(path), "w")
+        except OSError as error:  # FFmpeg's are, too
+            raise _cannot_write(path, error) from error
         self._stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast"})
         self._stream.width, self._stream.height = first.width // 2 * 2, first.height // 2 * 2
         self._stream.pix_fmt = "yuv420p"
@@ -197,20 +227,6 @@ def _draw(image: Image.Image, box: BoundingBox, text: str) -> None:
     font = ImageFont.load_default(max(10, height / 30))
     place = (left + 2 * line, max(0.0, top - height / 24))
     draw.text(place, text, fill=LINE, font=font, stroke_width=line, stroke_fill=(0, 0, 0))
-
-
-def _place(out: Path | None, file: Path) -> Path | None:
-    """Where a file's drawn copy goes."""
-    if out is None:
-        return None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make {out}: {error.strerror}") from error
-    place = out / (file.name if file.suffix.lower() in PICTURES else f"{file.stem}.mp4")
-    if place.resolve() == file.resolve():
-        raise CommandError(f"{place} would be overwritten: choose another --out")
-    return place
 
 
 def _rounded(box: BoundingBox) -> list[float]:

@@ -70,9 +70,13 @@ class SceneDetector:
 
 
 class MobilenetDetector:
-    """SSD-MobileNetV2 trained on Open Images v4, run by LiteRT on one thread.
+    """SSD-MobileNetV2 trained on Open Images v4, run by LiteRT.
 
     The picture is stretched to the network's square, as it was in training (see the graph named in `ssd.py`).
+
+    Args:
+        path: of the model.
+        threads: that work on one picture. The robot has one for it; tools have the whole machine.
 
     Raises:
         ModelError: the file is not there, or is not this model.
@@ -81,14 +85,14 @@ class MobilenetDetector:
     name: Literal["mobilenet", "scene"] = "mobilenet"
     zooms = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         if not path.is_file():
             raise ModelError(f"there is no model at {path}; `make model` fetches it")
         # It takes a quarter of a second and 60 MB, which nobody needs who has no model.
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            self._network: Any = Interpreter(model_content=path.read_bytes(), num_threads=1)
+            self._network: Any = Interpreter(model_content=path.read_bytes(), num_threads=threads)
             self._network.allocate_tensors()
             inputs, outputs = self._network.get_input_details(), self._network.get_output_details()
         except (OSError, ValueError, RuntimeError) as error:

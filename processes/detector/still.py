@@ -19,6 +19,8 @@ ZOOM_THRESHOLD = 0.33
 """Squares are many, and each has its chance of a false alarm: what they show has to be surer, on average of all looks.
 Measured: dogs of a tenth of the height are above it, and what empty rooms leave in doubt stays below 0.25."""
 SAME_IOU = 0.3
+MAX_ASPECT = 8.0
+"""Of a picture's longer side to the other; beyond it is a stripe, which would have thousands of squares."""
 
 
 def look(detector: Detector, picture: Picture, number: int, threshold: float) -> list[Found]:
@@ -36,6 +38,8 @@ def look(detector: Detector, picture: Picture, number: int, threshold: float) ->
     if found or not detector.zooms:
         return found
     aspect = picture.shape[1] / (picture.shape[0] * 2 // 3)
+    if not 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
+        return found
     seen = [*whole, *(one for region in pyramid(aspect) for one in detector.find(picture, number, region))]
     judged = [_judge(detector, picture, number, one, aspect) for one in _candidates(seen)]
     least = max(threshold, ZOOM_THRESHOLD)

@@ -83,14 +83,42 @@ def test_a_video_is_followed_as_the_robot_does(video: Path, tmp_path: Path, caps
 def test_what_cannot_be_looked_at_is_named(tmp_path: Path, capsys: Output, video: Path) -> None:
     refusals: dict[str, Callable[[], list[str]]] = {
         "there is no file": lambda: [str(tmp_path / "none.jpg")],
-        "is no picture": lambda: [str(_written(tmp_path / "bad.jpg"))],
-        "neither a picture": lambda: [str(_written(tmp_path / "bad.bin"))],
+        "neither a picture": lambda: [str(_written(tmp_path / "bad.jpg"))],
+        "is a folder": lambda: [str(tmp_path)],
+        "is no file with a picture": lambda: ["/dev/null"],
         "would be overwritten": lambda: [str(video), "--out", str(video.parent)],
+        "cannot make the folder": lambda: [str(video), "--out", str(video / "out")],
         "make model": lambda: [str(video), "--model", str(tmp_path / "none.tflite")],
     }
     for words, arguments in refusals.items():
         assert main(["detect", *arguments()]) == 1
         assert words in capsys.readouterr().err
+
+
+def test_one_that_cannot_be_looked_at_does_not_keep_the_others_back(tmp_path: Path, capsys: Output) -> None:
+    dog, bad = str(PHOTOGRAPHS / "dog.jpg"), str(tmp_path / "none.jpg")
+    assert main(["detect", "--json", bad, dog]) == 1
+    told = capsys.readouterr()
+    first, second = (json.loads(line) for line in told.out.splitlines())
+    assert first["file"] == bad
+    assert first["error"]["code"] == "NOT_FOUND"
+    assert bad in first["error"]["message"]
+    assert len(second["dogs"]) == 1
+    assert told.err.count("\n") == 1
+
+
+def test_copies_of_the_same_name_do_not_overwrite_one_another(tmp_path: Path, capsys: Output) -> None:
+    places = [tmp_path / folder / "dog.jpg" for folder in "ab"]
+    with Image.open(PHOTOGRAPHS / "dog.jpg") as image:
+        for place, width in zip(places, (400, 500), strict=True):
+            place.parent.mkdir()
+            image.convert("RGB").resize((width, 300)).save(place)
+    assert main(["detect", *map(str, places), "--out", str(tmp_path / "out")]) == 0
+    widths = []
+    for name in ("dog.jpg", "dog-2.jpg"):
+        with Image.open(tmp_path / "out" / name) as copy:
+            widths.append(copy.width)
+    assert widths == [400, 500]
 
 
 def _written(path: Path) -> Path:

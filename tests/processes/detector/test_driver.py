@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bus.frames import blank, planes
-from cli.detect import i420
+from cli.pictures import i420
 from contract.models import BoundingBox
 from hardware.drawn_dog import CYCLE_FRAMES, dog_at
 from processes.camera.driver import Scaler

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from bus.frames import blank
-from cli.detect import i420
+from cli.pictures import i420
 from contract.models import BoundingBox
 from processes.detector import still
 from processes.detector.driver import MobilenetDetector

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pigpio
+from gpiozero import PinInvalidState
 from gpiozero.pins.pi import PiFactory
 from gpiozero.pins.pigpio import PiGPIOFactory, PiGPIOPin
 
@@ -162,13 +163,30 @@ class _Client(pigpio.pi):  # type: ignore[misc]
         super().stop()
 
 
+class _Pin(PiGPIOPin):  # type: ignore[misc]
+    """gpiozero's, which asks the daemon for a pulse's range and share before it writes another: three ways there and
+    back, when a motor has to stop."""
+
+    _RANGE = 10_000
+    """What gpiozero sets whenever it begins to pulse a pin."""
+
+    def _set_state(self, value: float) -> None:
+        if not self._pwm:
+            super()._set_state(value)
+            return
+        try:
+            self.factory.connection.set_PWM_dutycycle(self._number, int(value * self._RANGE))
+        except pigpio.error as error:
+            raise PinInvalidState(f"invalid state {value!r} for pin {self!r}") from error
+
+
 class _PigpioFactory(PiGPIOFactory):  # type: ignore[misc]
     half_step_us = 2.5
     """gpiozero and the daemon both truncate a pulse, in the end to 5 µs: half of that more makes it a rounding."""
 
     def __init__(self, pins: PinsConfig, client: _Client) -> None:
         PiFactory.__init__(self)  # PiGPIOFactory's own would make another client
-        self.pin_class = PiGPIOPin
+        self.pin_class = _Pin
         self._connection = client
         self._host, self._port = pins.host, pins.port
         self._spis: list[Any] = []

@@ -40,8 +40,6 @@ SEND_BUFFER_BYTES = 262_144
 """What the kernel may hold for one client: a second of video, and not ten."""
 SILENT_S = 0.1
 """How long a new connection may keep a thread before it says anything; then it waits without one."""
-PROMPT_S = 0.0005
-"""How long a thread may keep the others waiting. Python's 5 ms, forty times over, makes a burst of commands old."""
 GRACE_S = 2
 WATCH_S = 0.1
 WEB = settings.ROOT / "web"
@@ -122,7 +120,6 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _post_worker_init(self, worker: Any) -> None:
         go_first(DOOR_NICE)
-        sys.setswitchinterval(PROMPT_S)
         seconds = self._local.client_timeout_s
         timeout = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         gthread.DEFAULT_WORKER_DATA_TIMEOUT = SILENT_S

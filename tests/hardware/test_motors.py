@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import msgspec
+import pigpio
 import pytest
 
 from bus.settings import ROOT
@@ -125,6 +126,27 @@ def test_stop_writes_zero_to_every_pin(rig: Callable[[MotorsConfig], Rig], motor
     pins = simulated.state().pins
     assert {gpio: pins[str(gpio)].level for gpio in (13, 19, 17, 27)} == {13: 0, 19: 0, 17: 0, 27: 0}
     assert duties(simulated) == (0.0, 0.0)
+
+
+def test_stop_cuts_both_motors_with_its_first_two_commands(
+    rig: Callable[[MotorsConfig], Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a way there and back, and the daemon may be another machine's."""
+    simulated, driver = rig(IN_IN_ENABLE)
+    driver.set(0.7, 0.7)
+    moving: list[tuple[float, float]] = []
+    execute = pigpio._pigpio_command
+
+    def count(*arguments: int) -> int:
+        result: int = execute(*arguments)
+        moving.append(duties(simulated))
+        return result
+
+    monkeypatch.setattr(pigpio, "_pigpio_command", count)
+    driver.stop()
+
+    assert moving[0][0] == 0.0
+    assert moving[1] == (0.0, 0.0)
 
 
 def test_stop_stops_what_somebody_else_started(rig: Callable[[MotorsConfig], Rig]) -> None:

@@ -17,7 +17,7 @@ ALONE := tests/browser tests/chaos tests/cli/demo tests/integration
 # libatomic1 is what the Node.js inside Playwright links to.
 BROWSER := chromium libatomic1
 
-.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz fuzz-relay drill-supervision drill-treats screenshot bench-frames bench-relay drill-relay drill-relay-load
+.PHONY: demo test model lint clean drill bench-motion bench-detector bench-bus bench-main-path drill-bus drill-fuzz fuzz-relay drill-supervision drill-treats screenshot bench-frames bench-relay bench-relay-redis drill-relay drill-relay-load
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/fetch_model.py --optional
@@ -81,6 +81,9 @@ bench-detector: $(VENV)/.dev
 # About five minutes; the peers are installed too.
 bench-relay: $(VENV)/.bench
 	@$(BIN)/python -m bench.relay
+
+bench-relay-redis: $(VENV)/.dev
+	@$(BIN)/python -m bench.relay_redis
 
 # Needs root for its network namespaces.
 drill-relay: $(VENV)/.dev

@@ -101,7 +101,13 @@ def give_a_treat(driver: Driver, demo: Demo) -> int:
     until(lambda: driver.treats_left() >= 0, LIVE_S, "the count", driver.breathe)
     before, dropped = driver.treats_left(), demo.machine().carousel.dropped
     driver.page.click("#treat")
-    until(lambda: driver.treats_left() == before - 1, LIVE_S, "one less", driver.breathe)
+    try:
+        until(lambda: driver.treats_left() == before - 1, LIVE_S, "one less", driver.breathe)
+    except TimeoutError as error:
+        said, dropped_now = driver.page.inner_text("#treat-state"), demo.machine().carousel.dropped
+        raise AssertionError(
+            f"{driver.treats_left()} left after {before}, {dropped_now - dropped} fell, the page says {said!r}"
+        ) from error
     assert demo.machine().carousel.dropped == dropped + 1
     return before - 1
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import report
 from bench.relay import RATE_HZ, Server, Site, figures, load
-from bench.relay_load import raise_descriptor_limit
+from bench.relay_crowd import raise_descriptor_limit
 from bench.relay_roles import role_changes
 from bench.report import Row
 from relay.connection import SLOW_LINGER_S

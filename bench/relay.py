@@ -24,8 +24,8 @@ import psycopg
 
 from bench import report
 from bench.demo_driver import free_port
+from bench.relay_crowd import raise_descriptor_limit
 from bench.relay_dialects import device_of, secret_of, user_of
-from bench.relay_load import raise_descriptor_limit
 from bench.report import Row
 from cli.children import Child
 from cli.demo.checks import answers

@@ -28,6 +28,7 @@ COMMAND = b'{"command":"motor","left":0.5,"right":0.5,"id":"c1","pad":"' + b"x" 
 BATCHES = (1, 10, 100)
 WINDOW = 64
 READ_BYTES = 1 << 20
+PATIENCE_S = 10.0
 
 
 def words(*parts: bytes) -> bytes:
@@ -75,24 +76,29 @@ def measure(site: Site, count: int, seconds: float) -> dict[str, float]:
     publish = [words(b"PUBLISH", name, batch) for name in site.channels]
     pushes = [len(words(b"message", name, batch)) for name in site.channels]
     push_bytes = dict(zip(site.subscribers, pushes, strict=True))
-    poll = select.epoll()
     by_fd = {opened.fileno(): opened for opened in (site.publisher, *site.subscribers)}
-    for fd in by_fd:
-        poll.register(fd, select.EPOLLIN)
     heard = dict.fromkeys(site.subscribers, 0)
     sent = received = 0
     began_s = time.monotonic()
     end_s = began_s + seconds
-    while received < sent or time.monotonic() < end_s:  # all that was published is waited for
-        if time.monotonic() < end_s and sent - received <= WINDOW // 2:
-            room = WINDOW - (sent - received)
-            site.publisher.sendall(b"".join(publish[(sent + each) % len(publish)] for each in range(room)))
-            sent += room
-        for fd, _ in poll.poll(1.0):
-            data = by_fd[fd].recv(READ_BYTES)
-            if by_fd[fd] is not site.publisher:
-                heard[by_fd[fd]] += len(data)
-        received = sum(heard[opened] // push_bytes[opened] for opened in site.subscribers)
+    with select.epoll() as poll:
+        for fd in by_fd:
+            poll.register(fd, select.EPOLLIN)
+        while received < sent or time.monotonic() < end_s:  # all that was published is waited for
+            if time.monotonic() < end_s and sent - received <= WINDOW // 2:
+                room = WINDOW - (sent - received)
+                site.publisher.sendall(b"".join(publish[(sent + each) % len(publish)] for each in range(room)))
+                sent += room
+            ready = poll.poll(PATIENCE_S)
+            if not ready:
+                raise TimeoutError(f"Valkey has said nothing for {PATIENCE_S:g} s")
+            for fd, _ in ready:
+                data = by_fd[fd].recv(READ_BYTES)
+                if not data:
+                    raise ConnectionResetError("Valkey has hung up")
+                if by_fd[fd] is not site.publisher:
+                    heard[by_fd[fd]] += len(data)
+            received = sum(heard[opened] // push_bytes[opened] for opened in site.subscribers)
     took_s = time.monotonic() - began_s
     return {
         "batch_bytes": float(len(batch)),

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,9 +27,10 @@ from bus.codec import MAX_MESSAGE_BYTES, Message
 from bus.connection import stay_connected
 from bus.endpoint import Asker, Complaints, Desk, Reader, lane_of, promise
 from bus.errors import BusError, Unavailable
+from bus.lanes import BATCH, Lanes
 from bus.messages import Origin
 from bus.promise import Promise
-from bus.readiness import POLLIN, POLLOUT, Readiness, readable
+from bus.readiness import Readiness, readable
 from bus.timers import Call, ScheduledCall, Timers
 from bus.topics import DEFAULT_QUEUE, PROCESSES, Kind, Topic
 
@@ -40,21 +40,9 @@ RECONNECT_MS = 10
 """ZeroMQ's default of 100 ms leaves a restarted publisher unheard for 64 ms; with 10 ms it is 6.5 ms."""
 MAX_HANDED_OVER = 10_000
 """What other threads may have waiting for the loop."""
-BATCH = 64
-"""Messages taken from one socket before the others get their turn, unless a timer is due before."""
 MAX_POLL_S = 0.5
 _NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _STARTING = -1
-
-
-@dataclass
-class _Lane:
-    """The way to one process's requests, or to its stops. `waiting`: deadline, nonce and bytes of those that it was
-    not yet there for."""
-
-    socket: zmq.Socket[bytes]
-    key: int
-    waiting: deque[tuple[int, int, bytes]]
 
 
 class ZmqBus:
@@ -83,7 +71,6 @@ class ZmqBus:
         self._asker = Asker(self._sender, self.counters, complaints)
         self._seqs: Counter[str] = Counter()
         self._last: dict[bytes, bytes] = {}
-        self._lanes: dict[str, _Lane] = {}
         self._timers = Timers()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.RLock()  # re-entrant: `stop` may come from a signal handler within `_wake`
@@ -93,6 +80,7 @@ class ZmqBus:
         self._stopping = False  # no Event: a second signal within its `set` would wait for the first for ever
         self._closed = False
         self._readiness = Readiness()
+        self._lanes = Lanes(run_dir, self._asker, self.counters, self._readiness, self._socket, self.call_later)
         self._readiness.watch_fd(self._wake_fd, self._clear_wake)
         self._publisher_key = self._readiness.watch(self._publisher, self._new_subscribers)
         self._requests_key = self._readiness.watch(self._requests, lambda: self._serve_from(self._requests))
@@ -468,56 +456,4 @@ class ZmqBus:
         request = self._asker.begin(topic, body, now_ns, origin, id_, timeout_s, asked, sent_s)
         if request is None:
             return
-        name = lane_of(topic)
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = self._connect_lane(name)
-        if len(lane.waiting) == DEFAULT_QUEUE:
-            self.counters["bus.waiting_dropped"] += 1  # the oldest; its promise ends at its deadline
-        lane.waiting.append((request.deadline_ns, request.nonce, codec.encode_request(request)))
-        self._send_waiting(lane)
-
-    def _connect_lane(self, name: str) -> _Lane:
-        socket = self._socket(zmq.DEALER)
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits inside ZeroMQ for a server that is down
-        lane = _Lane(socket, 0, deque(maxlen=DEFAULT_QUEUE))
-        lane.key = self._readiness.watch(socket, lambda: self._lane_ready(lane))
-        endpoint = f"ipc://{self._run_dir / name}"
-        stay_connected(socket, endpoint, self._readiness, self.call_later, on_lost=lambda: self._lane_lost(name, lane))
-        return lane
-
-    def _lane_ready(self, lane: _Lane) -> bool:
-        if lane.waiting:
-            self._send_waiting(lane)
-        return self._take_answers(lane)
-
-    def _take_answers(self, lane: _Lane) -> bool:
-        for _ in range(BATCH):
-            try:
-                raw = lane.socket.recv(_NOBLOCK)
-            except zmq.Again:
-                return False
-            self._asker.answered(raw, time.monotonic_ns())
-            if not readable(lane.socket):
-                return False
-        return True
-
-    def _lane_lost(self, name: str, lane: _Lane) -> None:
-        """The process at the other end is gone: what it has answered counts, what it has not is over."""
-        while self._take_answers(lane):
-            pass
-        self._asker.lost(name, {nonce for _, nonce, _ in lane.waiting})
-
-    def _send_waiting(self, lane: _Lane) -> None:
-        """Send what can be sent; what is over its deadline is dropped here, its promise ends in `expire`."""
-        waiting = lane.waiting
-        while waiting:
-            deadline_ns, _, raw = waiting[0]
-            if time.monotonic_ns() <= deadline_ns:
-                try:
-                    lane.socket.send(raw, _NOBLOCK)
-                except zmq.Again:
-                    self._readiness.recheck(lane.key, POLLIN | POLLOUT)
-                    return
-            waiting.popleft()
-        self._readiness.recheck(lane.key)
+        self._lanes.send(lane_of(topic), request)

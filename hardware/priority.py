@@ -17,8 +17,11 @@ PROMPT_S = 0.0005
 
 
 def go_first(nice: int = NICE, pid: int | None = None) -> bool:
-    """Ask for it, for this process or another. False where this user may not have it (it takes CAP_SYS_NICE), which is
-    said once and is no error."""
+    """Ask for it, for this process or another; in this one its threads give way to each other sooner, too.
+
+    Returns:
+        False where this user may not have it (it takes CAP_SYS_NICE), which is said once and is no error.
+    """
     if pid is None:
         sys.setswitchinterval(PROMPT_S)
     try:

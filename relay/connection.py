@@ -201,9 +201,9 @@ class Connection:
 
     def dismiss(self, code: int, reason: str = "") -> None:
         """Close for a worker that is about to end: the peer's part of the handshake is not waited for, nor read."""
-        if not self.open:
-            return
         self._write_turn()
+        if not self.open:  # before, or by that write
+            return
         self._ended(code)
         self._reader.stop()
         self._push(wire.close_frame(code, reason))

@@ -17,12 +17,13 @@ from processes.detector.config import DetectorConfig
 
 PHOTOGRAPHS = settings.ROOT / ".cache" / "pictures"
 
-pytestmark = pytest.mark.skipif(
-    not (settings.ROOT / DetectorConfig().model_file).is_file() or not PHOTOGRAPHS.is_dir(),
-    reason="the model or the photographs were not fetched: make model, scripts/fetch-test-pictures.sh",
-)
-
 Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def fetched() -> None:
+    if not (settings.ROOT / DetectorConfig().model_file).is_file() or not PHOTOGRAPHS.is_dir():
+        pytest.fail("the model or the photographs were not fetched: make model, scripts/fetch-test-pictures.sh")
 
 
 @pytest.fixture

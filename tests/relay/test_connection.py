@@ -297,6 +297,19 @@ def test_who_is_dismissed_hears_all_and_then_the_end_and_is_not_heard_any_more(b
     assert bench.connection.tally.received == 0
 
 
+def test_who_has_gone_without_a_word_may_be_dismissed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write to it fails: nobody else may have to do without his farewell because of that."""
+    bench = Bench(*tcp_pair()).open()
+    bench.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, connection.RESET)
+    bench.peer.sock.close()
+    bench.connection.send(b"before")
+    bench.connection.dismiss(1012)
+    bench.connection.dismiss(1012)
+    bench.turn()
+    assert bench.owner.ended == [1006]
+    assert bench.tally.open == 0
+
+
 def test_who_is_dismissed_hears_what_its_socket_did_not_take_at_first(bench: Bench) -> None:
     bench.open().block()
     bench.connection.dismiss(1012)

@@ -82,16 +82,6 @@ def test_links_pipes_sockets_devices_and_folders_are_no_sounds(folder: Folder) -
     assert folder.files() == ["good.wav"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
-def test_a_device_in_the_folder_is_not_read(folder: Folder) -> None:
-    try:
-        os.mknod(folder.path / "device.wav", 0o20600, os.makedev(1, 5))
-    except PermissionError:
-        pytest.skip("this container makes no devices")
-    assert refusal(folder, "device.wav") == "NOT_FOUND"
-    assert folder.files() == ["good.wav"]
-
-
 def test_the_folder_itself_may_be_a_link(folder: Folder) -> None:
     link = folder.path.parent / "link"
     link.symlink_to(folder.path)

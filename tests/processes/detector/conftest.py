@@ -1,4 +1,4 @@
-"""Photographs and the network, where they were fetched (`make test` does it), and a detector that obeys."""
+"""Photographs and the network, which `make test` fetches, and a detector that obeys."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Told:
 @pytest.fixture(scope="session")
 def network() -> MobilenetDetector:
     if not MODEL.is_file():
-        pytest.skip("the model was not fetched: make model")
+        pytest.fail("the model was not fetched: make model")
     return MobilenetDetector(MODEL)
 
 
@@ -52,7 +52,7 @@ def photograph() -> Callable[[str], Image.Image]:
     """Opens one of the photographs by its name."""
     folder = next((folder for folder in PICTURES if folder.is_dir()), None)
     if folder is None:
-        pytest.skip("the photographs were not fetched: scripts/fetch-test-pictures.sh")
+        pytest.fail("the photographs were not fetched: scripts/fetch-test-pictures.sh")
 
     def open_it(name: str) -> Image.Image:
         with Image.open(folder / f"{name}.jpg") as image:
